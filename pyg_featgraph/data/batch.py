@@ -1,0 +1,233 @@
+r"""Graphs of table rows, one by one and as batches cut from columns."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from pyg_featgraph.data.info import FieldInfo
+
+
+class FieldGraph(Data):
+    r"""The graph of one table row: one node for each field.
+
+    The node data are :obj:`field` (which column), :obj:`index` (row of the
+    embedding table) and :obj:`value` (what scales that row). :obj:`index` and
+    :obj:`value` have shape :math:`(n)`, or :math:`(n, L)` if a field of the
+    table owns several slots; unused slots have value zero.
+    """
+
+    # The attribute `index` holds ids of an embedding table, not of nodes, so
+    # that it must neither be incremented nor joined along the last dimension
+    # when graphs are collated:
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        return (
+            0
+            if key == 'index'
+            else super().__inc__(key, value, *args, **kwargs)
+        )
+
+    def __cat_dim__(
+        self, key: str, value: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        if key == 'index':
+            return 0
+        return super().__cat_dim__(key, value, *args, **kwargs)
+
+
+class FieldBatch(Batch):
+    r"""A batch of table rows as one disconnected PyG graph.
+
+    The rows are held as columns, :obj:`slot_index` and :obj:`slot_value` of
+    shape :math:`(B, S)`, which is all that the regular layout reads. What a
+    PyG layer reads is derived from them on first use: :obj:`field`,
+    :obj:`index`, :obj:`value`, :obj:`batch` (all of length :math:`N`),
+    :obj:`ptr` and :obj:`edge_index`, the complete graph of every row without
+    self loops and sorted by target (see :meth:`complete_edges` for the one
+    with self loops). Batches of equal size share one edge list.
+
+    Use :meth:`from_rows` to create a batch.
+    """
+
+    @classmethod
+    def from_rows(
+        cls,
+        slot_index: Tensor,
+        slot_value: Tensor,
+        info: FieldInfo,
+        y: Tensor | None = None,
+        drop_absent: bool = False,
+    ) -> FieldBatch:
+        r"""Creates a batch from the columns of encoded rows.
+
+        Args:
+            slot_index (torch.Tensor): The ids, with shape :math:`(B, S)`.
+            slot_value (torch.Tensor): The values, with shape :math:`(B, S)`.
+            info (FieldInfo): The layout of the fields.
+            y (torch.Tensor, optional): The labels, with shape :math:`(B)`.
+                (default: :obj:`None`)
+            drop_absent (bool, optional): If set to :obj:`True`, a missing
+                field is not a node, so that rows differ in size and the
+                batch has no regular layout. (default: :obj:`False`)
+        """
+        out = cls(_base_cls=FieldGraph)
+        # Plain attributes rather than entries of the store, since they
+        # describe the batch and are no graph data:
+        out.__dict__['info'] = info
+        out.__dict__['_num_graphs'] = slot_index.size(0)
+        out.slot_index = slot_index
+        out.slot_value = slot_value
+        if y is not None:
+            out.y = y
+        if drop_absent:
+            first = torch.tensor(info.first_slots, device=slot_index.device)
+            missing = torch.tensor(info.offsets, device=slot_index.device)
+            out.present = slot_index[:, first] != missing
+        return out
+
+    @property
+    def is_regular(self) -> bool:
+        r"""Whether every row has all fields as nodes."""
+        return 'present' not in self._store
+
+    @property
+    def num_nodes(self) -> int:
+        if self.is_regular:
+            return self._num_graphs * self.info.num_fields
+        return self.batch.numel()
+
+    @property
+    def field(self) -> Tensor:
+        return self._lazy('field')
+
+    @property
+    def index(self) -> Tensor:
+        return self._lazy('index')
+
+    @property
+    def value(self) -> Tensor:
+        return self._lazy('value')
+
+    @property
+    def batch(self) -> Tensor:
+        return self._lazy('batch')
+
+    @property
+    def ptr(self) -> Tensor:
+        return self._lazy('ptr')
+
+    @property
+    def edge_index(self) -> Tensor:
+        return self._lazy('edge_index')
+
+    def complete_edges(self, self_loops: bool = False) -> Tensor:
+        r"""All pairs of nodes of the same row, sorted by target node.
+
+        Args:
+            self_loops (bool, optional): Whether a node is paired with
+                itself. (default: :obj:`False`)
+
+        Returns:
+            torch.Tensor: The edges, with shape :math:`(2, |\mathcal{E}|)`.
+            Do not change it in place: equal batches share it.
+        """
+        if self.is_regular:
+            return _complete_edges(
+                self._num_graphs,
+                self.info.num_fields,
+                self_loops,
+                self.slot_index.device,
+            )
+        pair = self.present.unsqueeze(2) & self.present.unsqueeze(1)
+        if not self_loops:
+            pair.diagonal(dim1=1, dim2=2).zero_()
+        node = self.present.flatten().cumsum(0).view_as(self.present) - 1
+        row, target, source = pair.nonzero().unbind(1)
+        return torch.stack([node[row, source], node[row, target]])
+
+    def get_example(self, idx: int) -> FieldGraph:
+        r"""The graph of one row."""
+        size = self._num_graphs
+        idx = int(idx)
+        if not -size <= idx < size:
+            raise IndexError(f'Row {idx} of a batch of {size} rows')
+        idx %= size
+        keep = slice(int(self.ptr[idx]), int(self.ptr[idx + 1]))
+        n = keep.stop - keep.start
+        out = FieldGraph(
+            edge_index=_complete_edges(1, n, False, self.slot_index.device),
+            field=self.field[keep],
+            index=self.index[keep],
+            value=self.value[keep],
+            num_nodes=n,
+        )
+        if 'y' in self._store:
+            out.y = self.y[idx : idx + 1]
+        return out
+
+    def _lazy(self, key: str) -> Tensor:
+        if key not in self._store:
+            self._store[key] = getattr(self, f'_make_{key}')()
+        return self._store[key]
+
+    def _per_node(self, x: Tensor) -> Tensor:
+        return x.flatten(0, 1) if self.is_regular else x[self.present]
+
+    def _make_field(self) -> Tensor:
+        field = torch.arange(
+            self.info.num_fields, device=self.slot_index.device
+        )
+        return self._per_node(field.expand(self._num_graphs, -1))
+
+    def _make_batch(self) -> Tensor:
+        row = torch.arange(self._num_graphs, device=self.slot_index.device)
+        return self._per_node(row.unsqueeze(1).expand(-1, self.info.num_fields))
+
+    def _make_ptr(self) -> Tensor:
+        n = self.info.num_fields
+        if self.is_regular:
+            return torch.arange(
+                0, n * self._num_graphs + 1, n, device=self.slot_index.device
+            )
+        return torch.nn.functional.pad(self.present.sum(1).cumsum(0), (1, 0))
+
+    def _make_index(self) -> Tensor:
+        return self._per_node(self._pad_slots(self.slot_index))
+
+    def _make_value(self) -> Tensor:
+        return self._per_node(self._pad_slots(self.slot_value))
+
+    def _make_edge_index(self) -> Tensor:
+        return self.complete_edges()
+
+    def _pad_slots(self, x: Tensor) -> Tensor:
+        if self.info.has_single_slots:
+            return x
+        slot_field = self.info.slot_field.to(x.device)
+        first = torch.tensor(self.info.first_slots, device=x.device)
+        slot = torch.arange(x.size(1), device=x.device) - first[slot_field]
+        out = x.new_zeros(x.size(0), self.info.num_fields, max(self.info.slots))
+        out[:, slot_field, slot] = x
+        return out
+
+
+# An edge list of 4,096 rows with 39 fields takes 100 MB, so only the sizes of
+# a training batch, its last partial batch and an evaluation batch are kept:
+@lru_cache(maxsize=4)
+def _complete_edges(
+    num_graphs: int, num_nodes: int, self_loops: bool, device: torch.device
+) -> Tensor:
+    target, source = torch.meshgrid(
+        torch.arange(num_nodes, device=device),
+        torch.arange(num_nodes, device=device),
+        indexing='ij',
+    )
+    edges = torch.stack([source.flatten(), target.flatten()])
+    if not self_loops:
+        edges = edges[:, edges[0] != edges[1]]
+    offset = torch.arange(num_graphs, device=device) * num_nodes
+    return (edges.unsqueeze(1) + offset.view(-1, 1)).flatten(1)

@@ -1,0 +1,291 @@
+r"""How one column becomes ids and values, one class for each way.
+
+All of them number the ids of their field from zero: 0 stands for "missing",
+1 for "rare or unseen" (categories, buckets) or "a number" (numeric values),
+and the vocabulary follows.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types as dtypes
+
+from pyg_featgraph.data.schema import Field
+from pyg_featgraph.errors import DataError
+
+MISSING, RARE, NUMBER = 0, 1, 1
+NUM_SPECIAL = 2
+
+Ids = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+class Codec(ABC):
+    r"""Turns a column into slots; fitted on the training rows only.
+
+    Args:
+        field (Field): The options of the field.
+    """
+
+    def __init__(self, field: Field) -> None:
+        self.field = field
+
+    #: The number of ids, including the special ones.
+    size: int = NUM_SPECIAL
+    #: The number of slots.
+    slots: int = 1
+
+    @abstractmethod
+    def fit(self, column: pd.Series) -> None:
+        r"""Learns vocabulary and statistics from the training rows."""
+
+    @abstractmethod
+    def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
+        r"""The ids and values of a column, both with shape :math:`(R, L)`."""
+
+    #: The fitted attributes that are stored as JSON.
+    state_names: ClassVar[tuple[str, ...]] = ()
+
+    def state(self) -> dict[str, Any]:
+        r"""The fitted statistics as JSON-compatible values."""
+        return {name: getattr(self, name) for name in self.state_names}
+
+    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
+        r"""Restores what :meth:`fit` learned."""
+        for name in self.state_names:
+            setattr(self, name, state[name])
+
+
+class NumericCodec(Codec):
+    r"""A number that scales the vector of its field."""
+
+    state_names = ('mean', 'std')
+    mean: float = 0.0
+    std: float = 1.0
+
+    def fit(self, column: pd.Series) -> None:
+        x = to_numbers(column)
+        x = x[~np.isnan(x)]
+        if self.field.transform == 'standard' and len(x):
+            self.mean = float(x.mean())
+            self.std = float(x.std()) or 1.0
+
+    def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
+        x = to_numbers(column)
+        missing = np.isnan(x)
+        x = np.where(missing, 0.0, x)
+        if self.field.transform == 'standard':
+            value = (x - self.mean) / self.std
+        elif self.field.transform == 'log1p':
+            value = np.sign(x) * np.log1p(np.abs(x))
+        else:
+            value = np.where(x > 2, np.floor(np.log(np.maximum(x, 2)) ** 2), x)
+        ids = np.where(missing, MISSING, NUMBER)
+        return ids[:, None], np.where(missing, 1.0, value)[:, None]
+
+
+class BucketCodec(Codec):
+    r"""A number that picks a bucket in each of one or more granularities."""
+
+    state_names = ('edges', 'bucket_ids')
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.edges: list[list[float]] = []
+        # The id of each bucket of each granularity; rare buckets share one:
+        self.bucket_ids: list[list[int]] = []
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return 1 + max(
+            (max(ids) for ids in self.bucket_ids), default=NUM_SPECIAL - 1
+        )
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]
+        return len(self.field.bins)
+
+    def fit(self, column: pd.Series) -> None:
+        x = to_numbers(column)
+        x = x[~np.isnan(x)]
+        self.edges, self.bucket_ids = [], []
+        next_id = NUM_SPECIAL
+        for bins in self.field.bins:
+            edges = self._cut(x, bins)
+            count = np.bincount(
+                np.searchsorted(edges, x, side='right'),
+                minlength=len(edges) + 1,
+            )
+            kept = count >= self.field.min_count
+            ids = np.full(len(count), RARE)
+            ids[kept] = next_id + np.arange(kept.sum())
+            next_id += int(kept.sum())
+            self.edges.append(edges.tolist())
+            self.bucket_ids.append(ids.tolist())
+
+    def _cut(self, x: Floats, bins: int) -> Floats:
+        if not len(x):
+            return np.empty(0)
+        if self.field.transform == 'equal_width':
+            # A constant column has no width and gets a single bucket:
+            return np.unique(np.linspace(x.min(), x.max(), bins + 1)[1:-1])
+        return np.unique(np.quantile(x, np.arange(1, bins) / bins))
+
+    def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
+        x = to_numbers(column)
+        missing = np.isnan(x)
+        ids = np.stack(
+            [
+                np.asarray(bucket_ids)[np.searchsorted(edges, x, side='right')]
+                for edges, bucket_ids in zip(
+                    self.edges, self.bucket_ids, strict=True
+                )
+            ],
+            axis=1,
+        )
+        value = np.full(ids.shape, 1 / self.slots)
+        ids[missing] = MISSING
+        value[missing] = [1.0] + [0.0] * (self.slots - 1)
+        return ids, value
+
+
+class CategoricalCodec(Codec):
+    r"""A category with a vocabulary of those seen often enough."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(field)
+        self.keys: pd.Index = pd.Index([], dtype='str')
+        self.counts: Ids = np.empty(0, dtype=np.int64)
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return NUM_SPECIAL + len(self.keys)
+
+    def fit(self, column: pd.Series) -> None:
+        codes, keys = _factorize(column)
+        count = pd.Series(
+            np.bincount(codes[codes >= 0], minlength=len(keys)),
+            index=keys,
+        )
+        # Different values can share a key (1, 1.0 and "1"):
+        count = count.groupby(level=0).sum()
+        count = count[count >= max(self.field.min_count, 1)].sort_index()
+        count = count.sort_values(ascending=False, kind='stable')
+        self.keys = pd.Index(count.index)
+        self.counts = count.to_numpy(np.int64)
+
+    def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
+        ids = self._lookup(column)
+        return ids[:, None], np.ones((len(ids), 1))
+
+    def _lookup(self, column: pd.Series) -> Ids:
+        codes, keys = _factorize(column)
+        found = self.keys.get_indexer(keys)
+        # A value apart for code -1, which marks missing entries:
+        table = np.append(np.where(found < 0, RARE, found + NUM_SPECIAL), 0)
+        if len(keys) >= 10 and len(self.keys) and not (found >= 0).any():
+            warnings.warn(
+                f"Column '{self.field.name}': none of its {len(keys)} "
+                'distinct values is in the vocabulary; is this the table '
+                'that the encoder was fitted for?',
+                stacklevel=4,
+            )
+        return table[codes]
+
+    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
+        self.keys = pd.Index(vocabulary['key'], dtype='str')
+        self.counts = vocabulary['count'].to_numpy(np.int64)
+
+
+class MultiCodec(CategoricalCodec):
+    r"""Several categories, of which the mean is taken."""
+
+    state_names = ('slots',)
+
+    def fit(self, column: pd.Series) -> None:
+        row, members = self._explode(column)
+        super().fit(members)
+        self.slots = max(1, int(np.bincount(row).max(initial=0)))
+
+    def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
+        # Members beyond the longest list of the training rows are dropped:
+        row, members = self._explode(column)
+        length = np.bincount(row, minlength=len(column))
+        slot = np.arange(len(row)) - (length.cumsum() - length)[row]
+        kept = slot < self.slots
+        row, slot = row[kept], slot[kept]
+        length = np.minimum(length, self.slots)
+        ids = np.full((len(column), self.slots), MISSING, dtype=np.int64)
+        value = np.zeros(ids.shape)
+        value[length == 0, 0] = 1.0
+        if len(row):
+            ids[row, slot] = self._lookup(members)[kept]
+            value[row, slot] = 1 / length[row]
+        return ids, value
+
+    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
+        Codec.load_state(self, state, vocabulary)
+        super().load_state(state, vocabulary)
+
+    def _explode(self, column: pd.Series) -> tuple[Ids, pd.Series]:
+        column = column.reset_index(drop=True)
+        if dtypes.is_string_dtype(column.dropna()):
+            column = column.str.split(self.field.separator, regex=False)
+        members = column.explode().dropna()
+        members = members[members != '']
+        return members.index.to_numpy(np.int64), members
+
+
+def make_codec(field: Field) -> Codec:
+    r"""The codec of a field."""
+    if field.kind == 'multi':
+        return MultiCodec(field)
+    if field.kind == 'categorical':
+        return CategoricalCodec(field)
+    return BucketCodec(field) if field.is_bucketised else NumericCodec(field)
+
+
+def to_numbers(column: pd.Series) -> Floats:
+    r"""A column as floating point numbers, missing ones as NaN.
+
+    Raises:
+        DataError: If a value is infinite or no number.
+    """
+    if dtypes.is_numeric_dtype(column) or dtypes.is_bool_dtype(column):
+        x = column.to_numpy(np.float64, na_value=np.nan)
+    else:
+        numbers = pd.to_numeric(column, errors='coerce')
+        wrong = (numbers.isna() & column.notna()).to_numpy()
+        if wrong.any():
+            raise_at(column, wrong, 'is not a number')
+        x = numbers.to_numpy(np.float64, na_value=np.nan)
+    if np.isinf(x).any():
+        raise_at(column, np.isinf(x), 'is not finite')
+    return x
+
+
+def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
+    r"""Raises a :class:`DataError` that names the first wrong entry."""
+    at = int(np.flatnonzero(wrong)[0])
+    raise DataError(
+        f"Column '{column.name}', row {column.index[at]!r}: "
+        f'{column.iloc[at]!r} {what} ({int(wrong.sum())} such of '
+        f'{len(column)} rows). Correct or drop these rows, or leave the '
+        'value empty if it is missing'
+    )
+
+
+def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
+    codes, uniques = pd.factorize(column)
+    values = np.asarray(uniques)
+    # A column of integers turns into floats once an entry is missing:
+    if values.dtype.kind == 'f' and np.isfinite(values).all():
+        if (values == np.floor(values)).all():
+            values = values.astype(np.int64)
+    return codes, pd.Index(values).astype('str')

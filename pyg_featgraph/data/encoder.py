@@ -1,0 +1,219 @@
+r"""From a DataFrame to an encoded table."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from pyg_featgraph.data.codecs import (
+    CategoricalCodec,
+    make_codec,
+    raise_at,
+    to_numbers,
+)
+from pyg_featgraph.data.info import FieldInfo
+from pyg_featgraph.data.schema import FieldSchema
+from pyg_featgraph.data.table import FieldTable
+from pyg_featgraph.errors import DataError
+
+#: The version of the file format.
+VERSION = 1
+_META_KEY = b'pyg_featgraph.encoder'
+
+
+class FieldEncoder:
+    r"""Encodes the columns of a table as ids and values of its fields.
+
+    Vocabularies, quantiles and scales are learned by :meth:`fit` from the
+    training rows and applied by :meth:`transform` to any table with the same
+    columns. A category seen fewer than :obj:`min_count` times or not at all
+    becomes the "rare" id of its field; a missing entry has an id of its own.
+
+    .. code-block:: python
+
+        encoder = FieldEncoder(FieldSchema.infer(train_df, label='click'))
+        train = encoder.fit_transform(train_df)
+        test = encoder.transform(test_df)
+
+    Args:
+        schema (FieldSchema): The fields and the label.
+    """
+
+    def __init__(self, schema: FieldSchema) -> None:
+        self.schema = schema
+        self.codecs = [make_codec(field) for field in schema]
+        self._info: FieldInfo | None = None
+
+    @property
+    def info(self) -> FieldInfo:
+        r"""The layout of the fields, as a model needs it.
+
+        Raises:
+            RuntimeError: If the encoder is not fitted yet.
+        """
+        if self._info is None:
+            raise RuntimeError('Call fit() with the training rows first')
+        return self._info
+
+    def fit(self, df: pd.DataFrame) -> FieldEncoder:
+        r"""Learns vocabularies and statistics from the training rows.
+
+        Args:
+            df (pandas.DataFrame): The training rows.
+
+        Raises:
+            DataError: If the table is empty, lacks a column, holds text or
+                infinite values in a numeric column, or if its label is not
+                0/1 or has a single class.
+        """
+        self._check_columns(df)
+        if not len(df):
+            raise DataError('The table has no rows')
+        label = self.schema.label
+        if label in df.columns:
+            y = self._labels(df)
+            if (y == y[0]).all():
+                raise DataError(
+                    f"Column '{label}': all {len(y)} labels are {y[0]:.0f}; "
+                    'training needs both classes'
+                )
+        for codec in self.codecs:
+            codec.fit(df[codec.field.name])
+        self._set_info()
+        return self
+
+    def transform(self, df: pd.DataFrame) -> FieldTable:
+        r"""Encodes a table; its labels are taken along if it has them.
+
+        Args:
+            df (pandas.DataFrame): The rows to encode.
+
+        Raises:
+            DataError: As in :meth:`fit`; a single class is fine here.
+        """
+        info = self.info
+        self._check_columns(df)
+        index = np.empty((len(df), info.num_slots), dtype=np.int32)
+        value = np.empty((len(df), info.num_slots), dtype=np.float32)
+        for codec, offset, first in zip(
+            self.codecs, info.offsets, info.first_slots, strict=True
+        ):
+            slots = slice(first, first + codec.slots)
+            ids, value[:, slots] = codec.encode(df[codec.field.name])
+            index[:, slots] = ids + offset
+        y = None
+        if self.schema.label in df.columns:
+            y = torch.from_numpy(self._labels(df).astype(np.float32))
+        return FieldTable(
+            torch.from_numpy(index), torch.from_numpy(value), info, y
+        )
+
+    def fit_transform(self, df: pd.DataFrame) -> FieldTable:
+        r"""Fits the encoder and encodes the same rows."""
+        return self.fit(df).transform(df)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        r"""Writes the fitted encoder as one Parquet file.
+
+        The vocabulary is the table of the file, everything else is JSON in
+        its metadata. The file appears as a whole or not at all.
+        """
+        meta = {
+            'version': VERSION,
+            'schema': self.schema.to_dict(),
+            'info': self.info.to_dict(),
+            'states': [codec.state() for codec in self.codecs],
+        }
+        # The position of the field rather than its name, to keep it short:
+        rows: list[pd.DataFrame] = [
+            pd.DataFrame({'field': i, 'key': codec.keys, 'count': codec.counts})
+            for i, codec in enumerate(self.codecs)
+            if isinstance(codec, CategoricalCodec)
+        ]
+        empty = pd.DataFrame({'field': [], 'key': [], 'count': []})
+        vocabulary = pd.concat(rows) if rows else empty
+        table = pa.Table.from_arrays(
+            [
+                pa.array(vocabulary['field'], pa.int32()),
+                pa.array(vocabulary['key'], pa.large_string()),
+                pa.array(vocabulary['count'], pa.int64()),
+            ],
+            names=['field', 'key', 'count'],
+        ).replace_schema_metadata({_META_KEY: json.dumps(meta).encode()})
+        path = Path(path)
+        temporary = path.with_name(path.name + '.tmp')
+        pq.write_table(table, temporary)
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> FieldEncoder:
+        r"""Reads an encoder written by :meth:`save`.
+
+        Raises:
+            DataError: If the file is no encoder or of an unknown version.
+        """
+        try:
+            table = pq.read_table(path)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"'{path}' is not an encoder: {error}") from error
+        meta = _read_meta(path, table)
+        out = cls(FieldSchema.from_dict(meta['schema']))
+        vocabulary = dict(iter(table.to_pandas().groupby('field')))
+        empty = table.schema.empty_table().to_pandas()
+        for i, (codec, state) in enumerate(
+            zip(out.codecs, meta['states'], strict=True)
+        ):
+            codec.load_state(state, vocabulary.get(i, empty))
+        out._set_info()
+        return out
+
+    def _set_info(self) -> None:
+        self._info = FieldInfo(
+            self.schema.names,
+            tuple(codec.size for codec in self.codecs),
+            tuple(codec.slots for codec in self.codecs),
+        )
+
+    def _check_columns(self, df: pd.DataFrame) -> None:
+        missing = [n for n in self.schema.names if n not in df.columns]
+        if missing:
+            raise DataError(
+                f'The table lacks the columns {missing} of the schema; it '
+                f'has {list(df.columns)}'
+            )
+
+    def _labels(self, df: pd.DataFrame) -> np.ndarray:
+        column = df[self.schema.label]
+        y = to_numbers(column)
+        wrong = ~np.isin(y, (0.0, 1.0))
+        if wrong.any():
+            raise_at(column, wrong, 'is not a label (0 or 1)')
+        return y
+
+    def __repr__(self) -> str:
+        fitted = self._info is not None
+        return (
+            f'{self.__class__.__name__}(num_fields={len(self.schema)}, '
+            f'fitted={fitted})'
+        )
+
+
+def _read_meta(path: Any, table: pa.Table) -> dict[str, Any]:
+    raw = (table.schema.metadata or {}).get(_META_KEY)
+    if raw is None:
+        raise DataError(f"'{path}' is a Parquet file, but not an encoder")
+    meta = json.loads(raw)
+    if meta.get('version') != VERSION:
+        raise DataError(
+            f"'{path}' has format version {meta.get('version')}; this "
+            f'release reads version {VERSION}'
+        )
+    return meta

@@ -1,0 +1,117 @@
+r"""An encoded table: the rows of a data set as ids and values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pyg_featgraph.data.batch import FieldBatch
+from pyg_featgraph.data.info import FieldInfo
+
+
+class FieldTable(Dataset):
+    r"""A table after encoding, from which batches are cut by row numbers.
+
+    .. code-block:: python
+
+        table[torch.tensor([3, 1, 4])]  # a FieldBatch of three graphs
+        table[:100]  # the first hundred rows as one batch
+        table[5]  # the graph of one row
+
+    Args:
+        index (torch.Tensor): The ids of the slots, with shape
+            :math:`(R, S)`.
+        value (torch.Tensor): The values of the slots, with shape
+            :math:`(R, S)`.
+        info (FieldInfo): The layout of the fields.
+        y (torch.Tensor, optional): The labels, with shape :math:`(R)`.
+            (default: :obj:`None`)
+    """
+
+    def __init__(
+        self,
+        index: Tensor,
+        value: Tensor,
+        info: FieldInfo,
+        y: Tensor | None = None,
+    ) -> None:
+        if index.size() != value.size() or index.size(1) != info.num_slots:
+            raise ValueError(
+                f"'index' and 'value' must have shape [*, {info.num_slots}] "
+                f'(got {list(index.size())} and {list(value.size())})'
+            )
+        self.index = index
+        self.value = value
+        self.info = info
+        self.y = y
+
+    def __len__(self) -> int:
+        return self.index.size(0)
+
+    def __getitem__(self, rows: int | slice | Tensor | Sequence[int]) -> object:
+        if isinstance(rows, int):
+            return self.batch([rows])[0]
+        return self.batch(rows)
+
+    def batch(
+        self,
+        rows: slice | Tensor | Sequence[int] = slice(None),
+        drop_absent: bool = False,
+    ) -> FieldBatch:
+        r"""The chosen rows as a batch of graphs.
+
+        Args:
+            rows (slice, torch.Tensor or list of int, optional): Which rows.
+                (default: all)
+            drop_absent (bool, optional): Whether missing fields are left
+                out of the graphs. (default: :obj:`False`)
+        """
+        return FieldBatch.from_rows(
+            # Ids are stored as 32-bit integers to halve the memory of the
+            # table, but an index of PyG is a 64-bit one:
+            self.index[rows].long(),
+            self.value[rows],
+            self.info,
+            None if self.y is None else self.y[rows],
+            drop_absent,
+        )
+
+    def subset(self, rows: slice | Tensor | Sequence[int]) -> FieldTable:
+        r"""The chosen rows as a table of their own."""
+        return FieldTable(
+            self.index[rows],
+            self.value[rows],
+            self.info,
+            None if self.y is None else self.y[rows],
+        )
+
+    def split(
+        self, fractions: Sequence[float], seed: int = 0
+    ) -> tuple[FieldTable, ...]:
+        r"""Cuts the rows at random into tables of the given shares.
+
+        Args:
+            fractions (sequence of float): The shares; they must sum to one.
+            seed (int, optional): The seed of the shuffle.
+                (default: :obj:`0`)
+        """
+        if abs(sum(fractions) - 1) > 1e-6 or min(fractions) <= 0:
+            raise ValueError(
+                "'fractions' must be positive and sum to one "
+                f'(got {list(fractions)})'
+            )
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator)
+        share = torch.tensor(fractions, dtype=torch.double).cumsum(0)[:-1]
+        cuts = (share * len(self)).round().long()
+        return tuple(self.subset(rows) for rows in order.tensor_split(cuts))
+
+    def __repr__(self) -> str:
+        return (
+            f'{self.__class__.__name__}({len(self)}, '
+            f'num_fields={self.info.num_fields}, '
+            f'num_embeddings={self.info.num_embeddings})'
+        )
