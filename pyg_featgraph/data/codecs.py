@@ -285,7 +285,10 @@ def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
     codes, uniques = pd.factorize(column)
     values = np.asarray(uniques)
     # A column of integers turns into floats once an entry is missing:
-    if values.dtype.kind == 'f' and np.isfinite(values).all():
-        if (values == np.floor(values)).all():
-            values = values.astype(np.int64)
+    if (
+        values.dtype.kind == 'f'
+        and np.isfinite(values).all()
+        and (values == np.floor(values)).all()
+    ):
+        values = values.astype(np.int64)
     return codes, pd.Index(values).astype('str')

@@ -1,0 +1,9 @@
+r"""Learnable edge structure: modules that score, weigh or prune edges."""
+
+from pyg_featgraph.nn.edge.hadamard_score import HadamardScore
+from pyg_featgraph.nn.edge.top_m import TopM
+
+__all__ = [
+    'HadamardScore',
+    'TopM',
+]

@@ -1,0 +1,9 @@
+r"""The computations behind the regular layout."""
+
+from pyg_featgraph.nn.kernels.pair_score import pair_score
+from pyg_featgraph.nn.kernels.top_m import top_m_mask
+
+__all__ = [
+    'pair_score',
+    'top_m_mask',
+]

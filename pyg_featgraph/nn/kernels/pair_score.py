@@ -1,0 +1,160 @@
+r"""The score of every pair of nodes of a row, without storing the pairs.
+
+For :math:`p_{ij} = \mathbf{w}_2^{\top} \mathrm{ReLU}(\mathbf{W}_1 (\mathbf{x}_i
+\odot \mathbf{x}_j) + \mathbf{b}_1)` nothing factors, so all pairs have to go
+through the first layer. The kernel uses that the score is symmetric, and that
+the pairs :math:`(i, i + s \bmod n)` with :math:`0 \le s \le n / 2` are all
+there are: with the nodes of a row written twice, one behind the other, they
+are a strided view, so that no index is gathered. Rows are taken in chunks that
+fit the cache; the backward pass computes the hidden layer again instead of
+storing it.
+
+Measured on 2 cores, 1024 rows with 39 fields, 16 hidden channels, forward and
+backward: see ``benchmarks/``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Bytes of the products of a chunk of rows. On a CPU they should stay in the
+# last-level cache, on a GPU they should be enough to fill it:
+_CPU_CHUNK = 12 * 2**20
+_GPU_CHUNK = 512 * 2**20
+
+
+def pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
+    r"""Scores all pairs of nodes of every row.
+
+    Args:
+        x (torch.Tensor): Node vectors, with shape :math:`(B, n, d)`.
+        weight (torch.Tensor): :math:`\mathbf{W}_1`, with shape
+            :math:`(h, d)`.
+        bias (torch.Tensor): :math:`\mathbf{b}_1`, with shape :math:`(h)`.
+        att (torch.Tensor): :math:`\mathbf{w}_2`, with shape :math:`(h)`.
+
+    Returns:
+        torch.Tensor: The symmetric scores, with shape :math:`(B, n, n)`.
+    """
+    return _pair_score(x, weight, bias, att)
+
+
+# A custom operator keeps the loop over chunks out of compiled graphs, which
+# would otherwise be specialised to one batch size:
+@torch.library.custom_op('pyg_featgraph::pair_score', mutates_args=())
+def _pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
+    size, n, _ = x.size()
+    to_full, _, _ = _pairs(n, x.device)
+    out = x.new_empty(size, n, n)
+    for rows, v in _products(x):
+        hidden = torch.addmm(bias, v.flatten(0, 2), weight.t()).relu_()
+        score = torch.mv(hidden, att).view(v.size(0), -1)
+        out[rows] = score.index_select(1, to_full).view(-1, n, n)
+    return out
+
+
+@_pair_score.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
+    return x.new_empty(x.size(0), x.size(1), x.size(1))
+
+
+@torch.library.custom_op('pyg_featgraph::pair_score_backward', mutates_args=())
+def _pair_score_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, att: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    n = x.size(1)
+    _, to_pairs, share = _pairs(n, x.device)
+    grad_x = torch.zeros_like(x, memory_format=torch.contiguous_format)
+    grad_weight = torch.zeros_like(weight)
+    grad_bias = torch.zeros_like(bias)
+    grad_att = torch.zeros_like(att)
+    for rows, v in _products(x):
+        flat = v.flatten(0, 2)
+        hidden = torch.addmm(bias, flat, weight.t()).relu_()
+        # Both entries of a symmetric pair flow into its score:
+        g = grad[rows]
+        g = (g + g.transpose(1, 2)).flatten(1).index_select(1, to_pairs)
+        g = g.mul_(share.to(g.dtype)).flatten()
+        grad_att.addmv_(hidden.t(), g)
+        grad_hidden = torch.ops.aten.threshold_backward(
+            torch.outer(g, att), hidden, 0
+        )
+        grad_bias += grad_hidden.sum(0)
+        grad_weight.addmm_(grad_hidden.t(), flat)
+        # The products are not needed any more and lend their memory:
+        torch.mm(grad_hidden, weight, out=flat)
+        twice = torch.cat([x[rows], x[rows]], dim=1)
+        grad_twice = torch.zeros_like(twice)
+        for s in range(v.size(1)):
+            grad_x[rows].addcmul_(v[:, s], twice[:, s : s + n])
+            grad_twice[:, s : s + n].addcmul_(v[:, s], x[rows])
+        grad_x[rows].add_(grad_twice[:, :n]).add_(grad_twice[:, n:])
+    return grad_x, grad_weight, grad_bias, grad_att
+
+
+@_pair_score_backward.register_fake
+def _(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, att: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        torch.empty_like(x, memory_format=torch.contiguous_format),
+        torch.empty_like(weight),
+        torch.empty_like(bias),
+        torch.empty_like(att),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+    return _pair_score_backward(grad, *ctx.saved_tensors)
+
+
+_pair_score.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _products(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    # Yields chunks of rows with the products of their pairs, [rows, S, n, d],
+    # all in the same memory: fresh memory costs more than the products.
+    size, n, d = x.size()
+    num_shifts = n // 2 + 1
+    limit = _GPU_CHUNK if x.is_cuda else _CPU_CHUNK
+    step = max(1, limit // (num_shifts * n * d * x.element_size()))
+    buffer = x.new_empty(min(step, size), num_shifts, n, d)
+    for start in range(0, size, step):
+        part = x[start : start + step]
+        twice = torch.cat([part, part], dim=1)
+        shifted = twice.as_strided(
+            (part.size(0), num_shifts, n, d), (2 * n * d, d, d, 1)
+        )
+        out = buffer[: part.size(0)]
+        torch.mul(part.unsqueeze(1), shifted, out=out)
+        yield slice(start, start + part.size(0)), out
+
+
+@lru_cache(maxsize=16)
+def _pairs(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    # Where entry (i, j) of the full matrix stands among the pairs [S, n],
+    # where each pair stands in the full matrix, and the share of the
+    # symmetrised gradient that belongs to it: one half for i = j and, if n is
+    # even, for the last shift, which meets its pairs twice.
+    i = torch.arange(n, device=device)
+    num_shifts = n // 2 + 1
+    shift = (i - i.view(-1, 1)) % n
+    forward = shift * n + i.view(-1, 1)
+    backward = (n - shift) * n + i
+    to_full = torch.where(shift < num_shifts, forward, backward).flatten()
+    s = torch.arange(num_shifts, device=device).view(-1, 1)
+    to_pairs = (i * n + (i + s) % n).flatten()
+    share = torch.ones(num_shifts, n, device=device)
+    share[0] = 0.5
+    if n % 2 == 0:
+        share[-1] = 0.5
+    return to_full, to_pairs, share.flatten()

@@ -1,0 +1,48 @@
+r"""Which entries of each row of a matrix are its m largest."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def top_m_mask(score: Tensor, m: int, keep_ties: bool = False) -> Tensor:
+    r"""Marks the :obj:`m` largest entries along the last dimension.
+
+    :func:`torch.topk` leaves open which of several equal entries it takes;
+    here the lowest index wins, so that the result is the same everywhere.
+
+    Args:
+        score (torch.Tensor): The scores, with shape :math:`(*, n)`.
+        m (int): How many to keep; all if there are fewer.
+        keep_ties (bool, optional): Whether to keep every entry that is not
+            below the :obj:`m`-th largest, which are more than :obj:`m` if
+            some are equal. (default: :obj:`False`)
+
+    Returns:
+        torch.Tensor: The boolean mask, with shape :math:`(*, n)`.
+    """
+    return _top_m_mask(score.detach(), m, keep_ties)
+
+
+@torch.library.custom_op('pyg_featgraph::top_m_mask', mutates_args=())
+def _top_m_mask(score: Tensor, m: int, keep_ties: bool) -> Tensor:
+    n = score.size(-1)
+    if m >= n:
+        return torch.ones_like(score, dtype=torch.bool)
+    cut = score.kthvalue(n - m + 1, dim=-1, keepdim=True).values
+    keep = score >= cut
+    if keep_ties:
+        return keep
+    # Few rows have ties at the cut, so only those are looked at again:
+    tied = (keep.sum(-1) > m).nonzero(as_tuple=True)
+    part, cut = score[tied], cut[tied]
+    above, equal = part > cut, part == cut
+    room = m - above.sum(-1, keepdim=True)
+    keep[tied] = above | (equal & (equal.cumsum(-1) <= room))
+    return keep
+
+
+@_top_m_mask.register_fake
+def _(score: Tensor, m: int, keep_ties: bool) -> Tensor:
+    return torch.empty_like(score, dtype=torch.bool)

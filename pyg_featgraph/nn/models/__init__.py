@@ -1,0 +1,15 @@
+r"""Models of whole rows: ``model(batch) -> logits``."""
+
+from pyg_featgraph.nn.models.base import FieldModel
+from pyg_featgraph.nn.models.dnn import DNN
+from pyg_featgraph.nn.models.fm import FM
+from pyg_featgraph.nn.models.graphfm import GraphFM
+from pyg_featgraph.nn.models.lr import LR
+
+__all__ = [
+    'FieldModel',
+    'LR',
+    'FM',
+    'DNN',
+    'GraphFM',
+]

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.nn import MLP
+
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.models.base import FieldModel, embed_regular
+
+
+class DNN(FieldModel):
+    r"""A plain multi-layer perceptron on the concatenated node vectors.
+
+    Args:
+        info (FieldInfo): The layout of the fields.
+        embedding_dim (int, optional): The size of the node vectors.
+            (default: :obj:`16`)
+        hidden_channels (list of int, optional): The sizes of the hidden
+            layers. (default: :obj:`[256, 128]`)
+        dropout (float, optional): Dropout probability of each hidden layer.
+            (default: :obj:`0`)
+        norm (str, optional): The normalisation of hidden layers, as in
+            :class:`torch_geometric.nn.MLP`. (default: :obj:`None`)
+        sparse (bool, optional): Whether the table has sparse gradients.
+            (default: :obj:`False`)
+    """
+
+    def __init__(
+        self,
+        info: FieldInfo,
+        embedding_dim: int = 16,
+        hidden_channels: Sequence[int] = (256, 128),
+        dropout: float = 0.0,
+        norm: str | None = None,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(
+            info,
+            embedding_dim=embedding_dim,
+            hidden_channels=list(hidden_channels),
+            dropout=dropout,
+            norm=norm,
+            sparse=sparse,
+        )
+        self.embedding = FieldEmbedding(info, embedding_dim, sparse=sparse)
+        self.mlp = MLP(
+            [info.num_fields * embedding_dim, *hidden_channels, 1],
+            dropout=dropout,
+            norm=norm,
+        )
+
+    def forward(self, data: Data) -> Tensor:
+        r"""The logits :math:`(B)` of a batch."""
+        x = embed_regular(self.embedding, data)
+        return self.mlp(x.flatten(1)).squeeze(-1)
