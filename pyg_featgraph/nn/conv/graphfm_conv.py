@@ -17,10 +17,11 @@ from torch_geometric.utils import (
 
 from pyg_featgraph.nn.conv.field_linear import FieldLinear
 from pyg_featgraph.nn.edge import HadamardScore, TopM
-
-# A logit of an edge that is no candidate. It is finite so that the softmax of
-# a node without any candidate is no NaN; its weights are then set to zero.
-_EXCLUDED = -1e30
+from pyg_featgraph.nn.kernels.hadamard_attention import (
+    EXCLUDED,
+    attention_weights,
+    hadamard_attention,
+)
 
 
 class GraphFMConv(MessagePassing):
@@ -225,10 +226,9 @@ class GraphFMConv(MessagePassing):
                 scales :math:`\mathbf{v}_{ij}`. (default: :obj:`None`)
         """
         if x.dim() == 3:
-            alpha = self._rows_alpha(x, edge_index)
-            out = torch.matmul(alpha, x.unsqueeze(1))
-            out = (out * x.unsqueeze(1)).transpose(1, 2)
-            alpha = alpha.permute(0, 2, 3, 1)
+            out, alpha = self._forward_rows(
+                x, edge_index, bool(return_attention_weights)
+            )
         else:
             edge_index = self._edges(x, edge_index)
             # edge_updater_type: (x: Tensor)
@@ -258,7 +258,7 @@ class GraphFMConv(MessagePassing):
             out = out * scale + shift
 
         if return_attention_weights:
-            return out, (edge_index, alpha)
+            return out, (edge_index, typing.cast(Tensor, alpha))
         return out
 
     def edge_weight(
@@ -295,46 +295,52 @@ class GraphFMConv(MessagePassing):
         v = x_i * x_j
         score = self.score.score_products(v)
         keep = self.select(score, edge_index, dim_size)
+        scale = score * keep if self.use_score else keep.to(score.dtype)
+        scale = scale.unsqueeze(-1)
+        negative_slope, scale_logits = self._attention_form
         alpha = F.linear(v, self.att, self.att_bias)
-        if self.variant == 'paper':
-            alpha = F.leaky_relu(alpha, self.negative_slope)
-            alpha = alpha.masked_fill(~keep.unsqueeze(-1), _EXCLUDED)
-            alpha = softmax(alpha, index, ptr, dim_size)
-            scale = score * keep if self.use_score else keep.to(x_i.dtype)
-            alpha = alpha * scale.unsqueeze(-1)
+        alpha = F.leaky_relu(alpha, negative_slope)
+        if scale_logits:
+            alpha = softmax(alpha * scale, index, ptr, dim_size)
         else:
-            scale = score * keep if self.use_score else keep.to(x_i.dtype)
-            alpha = alpha.relu() * scale.unsqueeze(-1)
-            alpha = softmax(alpha, index, ptr, dim_size)
+            alpha = alpha.masked_fill(~keep.unsqueeze(-1), EXCLUDED)
+            alpha = softmax(alpha, index, ptr, dim_size) * scale
         return F.dropout(alpha, p=self.dropout, training=self.training)
 
     def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
         return alpha.unsqueeze(-1) * x_j.unsqueeze(1)
 
-    def _rows_alpha(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        # The weights [B, H, n, n] of all pairs of each row.
+    def _forward_rows(
+        self, x: Tensor, mask: Tensor | None, return_alpha: bool
+    ) -> tuple[Tensor, Tensor | None]:
         mask = self._candidates(x, mask)
         score = self.score(x)
         keep = self.select(score, mask=mask)
         scale = score * keep if self.use_score else keep.to(x.dtype)
-        scale = scale.unsqueeze(1)
-        alpha = torch.matmul(
-            x.unsqueeze(1) * self.att.unsqueeze(1), x.mT.unsqueeze(1)
-        )
+        if self.variant == 'reference':
+            # Pairs that are not selected still take part:
+            keep = None if mask is None else mask.unsqueeze(0)
+        bias = x.new_zeros(self.heads)
+        if self.att_bias is not None:
+            bias = self.att_bias
+        args = (x, self.att, bias, scale, keep, *self._attention_form)
+        drop = None
+        if self.dropout > 0 and self.training:
+            drop = x.new_ones(x.size(0), self.heads, x.size(1), x.size(1))
+            drop = F.dropout(drop, p=self.dropout)
+        out = hadamard_attention(*args, dropout_mask=drop)
+        if not return_alpha:
+            return out, None
+        alpha = attention_weights(*args)
+        alpha = alpha if drop is None else alpha * drop
+        return out, alpha.permute(0, 2, 3, 1)
+
+    @property
+    def _attention_form(self) -> tuple[float, bool]:
+        # The slope of the activation, and whether scores scale the logits.
         if self.variant == 'paper':
-            alpha = F.leaky_relu(alpha, self.negative_slope)
-            alpha = alpha + x.new_zeros(keep.size()).masked_fill_(
-                ~keep, _EXCLUDED
-            ).unsqueeze(1)
-            alpha = alpha.softmax(dim=-1) * scale
-        else:
-            alpha = (alpha + self.att_bias.view(-1, 1, 1)).relu() * scale
-            if mask is not None:
-                alpha = alpha.masked_fill(~mask, _EXCLUDED)
-            alpha = alpha.softmax(dim=-1)
-            if mask is not None:
-                alpha = alpha * mask
-        return F.dropout(alpha, p=self.dropout, training=self.training)
+            return self.negative_slope, False
+        return 0.0, True
 
     def _candidates(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
         n = x.size(1)

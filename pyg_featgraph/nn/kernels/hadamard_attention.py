@@ -1,0 +1,273 @@
+r"""Attention over the products of all pairs of nodes of a row.
+
+The weights and the products are never stored for a whole batch: rows are
+taken in chunks that fit the cache, and the backward pass computes the weights
+again. What makes it cheap is that both the logits :math:`\mathbf{a}^{\top}
+(\mathbf{x}_i \odot \mathbf{x}_j)` and the weighted sums are matrix products of
+a row with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: The logit of a pair that is left out. It is finite, so that a node that has
+#: no pair at all gets zero weights instead of NaN.
+EXCLUDED = -1e30
+
+# Bytes of the weights of a chunk of rows:
+_CPU_CHUNK = 2**20
+_GPU_CHUNK = 512 * 2**20
+
+
+def attention_weights(
+    x: Tensor,
+    att: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    keep: Tensor | None,
+    negative_slope: float,
+    scale_logits: bool,
+) -> Tensor:
+    r"""The weights that :func:`hadamard_attention` sums with.
+
+    With :math:`c_{ij} = \mathrm{LeakyReLU}(\mathbf{a}^{\top} (\mathbf{x}_i
+    \odot \mathbf{x}_j) + b)`, they are :math:`s_{ij} \, \mathrm{softmax}_j
+    \, c_{ij}`, or :math:`\mathrm{softmax}_j \, s_{ij} c_{ij}` if the scale is
+    one of the logits.
+
+    Args:
+        x (torch.Tensor): Node vectors, with shape :math:`(B, n, d)`.
+        att (torch.Tensor): :math:`\mathbf{a}` of each head, with shape
+            :math:`(H, d)`.
+        bias (torch.Tensor): :math:`b` of each head, with shape :math:`(H)`.
+        scale (torch.Tensor): :math:`s`, with shape :math:`(B, n, n)`.
+        keep (torch.Tensor, optional): Which pairs take part, with shape
+            :math:`(B, n, n)` or :math:`(1, n, n)`.
+        negative_slope (float): The slope of the LeakyReLU.
+        scale_logits (bool): Whether :math:`s` scales the logits.
+
+    Returns:
+        torch.Tensor: With shape :math:`(B, H, n, n)`.
+    """
+    logits = torch.matmul(x.unsqueeze(1) * att.unsqueeze(1), x.mT.unsqueeze(1))
+    logits = torch.nn.functional.leaky_relu(
+        logits + bias.view(-1, 1, 1), negative_slope
+    )
+    if scale_logits:
+        logits = logits * scale.unsqueeze(1)
+    if keep is not None:
+        logits = logits + _exclusion(keep, x.dtype)
+    alpha = logits.softmax(dim=-1)
+    if not scale_logits:
+        return alpha * scale.unsqueeze(1)
+    return alpha if keep is None else alpha * keep.unsqueeze(1)
+
+
+def hadamard_attention(
+    x: Tensor,
+    att: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    keep: Tensor | None,
+    negative_slope: float,
+    scale_logits: bool,
+    dropout_mask: Tensor | None = None,
+) -> Tensor:
+    r"""Sums the products of pairs by their :func:`attention_weights`,
+    :math:`\sum_j \alpha^h_{ij} \, \mathbf{x}_i \odot \mathbf{x}_j`.
+
+    Args:
+        x (torch.Tensor): As in :func:`attention_weights`, and so on.
+        att (torch.Tensor): ...
+        bias (torch.Tensor): ...
+        scale (torch.Tensor): ...
+        keep (torch.Tensor, optional): ...
+        negative_slope (float): ...
+        scale_logits (bool): ...
+        dropout_mask (torch.Tensor, optional): What the weights are multiplied
+            with, with shape :math:`(B, H, n, n)`. (default: :obj:`None`)
+
+    Returns:
+        torch.Tensor: With shape :math:`(B, n, H, d)`.
+    """
+    return _attention(
+        x, att, bias, scale, keep, dropout_mask, negative_slope, scale_logits
+    )
+
+
+@torch.library.custom_op('pyg_featgraph::hadamard_attention', mutates_args=())
+def _attention(
+    x: Tensor,
+    att: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    keep: Tensor | None,
+    dropout_mask: Tensor | None,
+    negative_slope: float,
+    scale_logits: bool,
+) -> Tensor:
+    size, n, d = x.size()
+    heads = att.size(0)
+    out = x.new_empty(size, n, heads, d)
+    for rows in _chunks(x, heads):
+        part = x[rows]
+        alpha = attention_weights(
+            part,
+            att,
+            bias,
+            scale[rows],
+            _rows_of(keep, rows),
+            negative_slope,
+            scale_logits,
+        )
+        if dropout_mask is not None:
+            alpha = alpha.mul_(dropout_mask[rows])
+        summed = torch.bmm(alpha.flatten(1, 2), part).view(-1, heads, n, d)
+        torch.mul(summed.transpose(1, 2), part.unsqueeze(2), out=out[rows])
+    return out
+
+
+@_attention.register_fake
+def _(
+    x: Tensor,
+    att: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    keep: Tensor | None,
+    dropout_mask: Tensor | None,
+    negative_slope: float,
+    scale_logits: bool,
+) -> Tensor:
+    return x.new_empty(x.size(0), x.size(1), att.size(0), x.size(2))
+
+
+@torch.library.custom_op(
+    'pyg_featgraph::hadamard_attention_backward', mutates_args=()
+)
+def _attention_backward(
+    grad: Tensor,
+    x: Tensor,
+    att: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    keep: Tensor | None,
+    dropout_mask: Tensor | None,
+    negative_slope: float,
+    scale_logits: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    _, n, d = x.size()
+    heads = att.size(0)
+    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+    grad_scale = torch.empty_like(scale, memory_format=torch.contiguous_format)
+    grad_att = torch.zeros_like(att)
+    grad_bias = torch.zeros_like(bias)
+    for rows in _chunks(x, heads):
+        part = x[rows]
+        s = scale[rows].unsqueeze(1)
+        k = _rows_of(keep, rows)
+        # The forward pass once more, with what is needed of it:
+        query = (part.unsqueeze(1) * att.unsqueeze(1)).flatten(1, 2)
+        raw = torch.bmm(query, part.mT).view(-1, heads, n, n)
+        raw.add_(bias.view(-1, 1, 1))
+        logits = torch.nn.functional.leaky_relu(raw, negative_slope)
+        scaled = logits * s if scale_logits else logits
+        if k is not None:
+            scaled = scaled + _exclusion(k, x.dtype)
+        soft = scaled.softmax(dim=-1)
+        if not scale_logits:
+            alpha = soft * s
+        elif k is not None:
+            alpha = soft * k.unsqueeze(1)
+        else:
+            alpha = soft
+        drop = None if dropout_mask is None else dropout_mask[rows]
+        if drop is not None:
+            alpha = alpha * drop
+        alpha = alpha.flatten(1, 2)
+
+        g = grad[rows].transpose(1, 2)
+        summed = torch.bmm(alpha, part).view(-1, heads, n, d)
+        g_x = summed.mul_(g).sum(dim=1)
+        g_summed = (g * part.unsqueeze(1)).flatten(1, 2)
+        g_x.baddbmm_(alpha.mT, g_summed)
+        g_alpha = torch.bmm(g_summed, part.mT).view(-1, heads, n, n)
+        if drop is not None:
+            g_alpha.mul_(drop)
+        if not scale_logits:
+            grad_scale[rows] = (g_alpha * soft).sum(dim=1)
+            g_alpha.mul_(s)
+        elif k is not None:
+            g_alpha.mul_(k.unsqueeze(1))
+        g_logits = torch.ops.aten._softmax_backward_data(
+            g_alpha, soft, -1, soft.dtype
+        )
+        if scale_logits:
+            grad_scale[rows] = (g_logits * logits).sum(dim=1)
+            g_logits = g_logits.mul_(s)
+        g_raw = torch.ops.aten.leaky_relu_backward(
+            g_logits, raw, negative_slope, False
+        )
+        grad_bias += g_raw.sum(dim=(0, 2, 3))
+        g_raw = g_raw.flatten(1, 2)
+        g_x.baddbmm_(g_raw.mT, query)
+        g_query = torch.bmm(g_raw, part).view(-1, heads, n, d)
+        g_x.add_((g_query * att.unsqueeze(1)).sum(dim=1))
+        grad_att += g_query.mul_(part.unsqueeze(1)).sum(dim=(0, 2))
+        grad_x[rows] = g_x
+    return grad_x, grad_att, grad_bias, grad_scale
+
+
+@_attention_backward.register_fake
+def _(
+    grad: Tensor,
+    x: Tensor,
+    att: Tensor,
+    bias: Tensor,
+    scale: Tensor,
+    keep: Tensor | None,
+    dropout_mask: Tensor | None,
+    negative_slope: float,
+    scale_logits: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        torch.empty_like(x, memory_format=torch.contiguous_format),
+        torch.empty_like(att),
+        torch.empty_like(bias),
+        torch.empty_like(scale, memory_format=torch.contiguous_format),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.negative_slope, ctx.scale_logits = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    grads = _attention_backward(
+        grad, *ctx.saved_tensors, ctx.negative_slope, ctx.scale_logits
+    )
+    return (*grads, None, None, None, None)
+
+
+_attention.register_autograd(_backward, setup_context=_setup_context)
+
+
+def _chunks(x: Tensor, heads: int) -> Iterator[slice]:
+    limit = _GPU_CHUNK if x.is_cuda else _CPU_CHUNK
+    step = max(1, limit // (heads * x.size(1) ** 2 * x.element_size()))
+    for start in range(0, x.size(0), step):
+        yield slice(start, min(start + step, x.size(0)))
+
+
+def _rows_of(keep: Tensor | None, rows: slice) -> Tensor | None:
+    return keep if keep is None or keep.size(0) == 1 else keep[rows]
+
+
+def _exclusion(keep: Tensor, dtype: torch.dtype) -> Tensor:
+    zero = torch.zeros(keep.size(), dtype=dtype, device=keep.device)
+    return zero.masked_fill_(~keep, EXCLUDED).unsqueeze(1)
