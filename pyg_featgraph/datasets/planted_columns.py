@@ -1,0 +1,151 @@
+r"""The columns of :class:`~pyg_featgraph.datasets.PlantedInteractions`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ranks = NDArray[np.int64]
+
+# Numeric columns are floor(10^(4 u)) with uniform u, so counts from 1 to 9999
+# with an equal share per decade:
+_DECADES = 4
+_NUM_BUCKETS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    r"""A column that takes one of finitely many values, or is missing.
+
+    Values are addressed by their rank; the last rank is "missing" if
+    :obj:`missing` is positive.
+
+    Args:
+        name (str): The name of the column.
+        prob (numpy.ndarray): The probability of each rank.
+        missing (float): The probability that the entry is missing.
+        is_small (bool): Whether a training set can cover all values.
+        is_numeric (bool): Whether the values are counts.
+        salt (int): What makes the strings of a categorical column its own.
+    """
+
+    name: str
+    prob: Floats
+    missing: float
+    is_small: bool
+    is_numeric: bool = False
+    salt: int = 0
+
+    @cached_property
+    def _cumulative(self) -> Floats:
+        return np.cumsum(self.prob)[:-1]
+
+    @cached_property
+    def _buckets(self) -> Ranks:
+        # The bucket of each rank; effects are constant on buckets. Counts are
+        # cut at integers, so that a value never belongs to two buckets.
+        if not self.is_numeric:
+            return np.arange(len(self.prob))
+        edges = np.floor(
+            10 ** (_DECADES * np.arange(1, _NUM_BUCKETS) / _NUM_BUCKETS)
+        )
+        buckets = np.searchsorted(edges, np.arange(1, 10**_DECADES), 'right')
+        missing = np.full(int(self.missing > 0), _NUM_BUCKETS)
+        return np.append(buckets, missing)
+
+    def rank(self, u: Floats) -> Ranks:
+        r"""The ranks that uniform draws stand for."""
+        return np.searchsorted(self._cumulative, u, side='right')
+
+    def draw_code(
+        self, rng: np.random.Generator, binary: bool = True
+    ) -> Floats:
+        r"""Draws an effect of the values with mean zero and variance one.
+
+        Args:
+            rng (numpy.random.Generator): The source of randomness.
+            binary (bool, optional): Whether values take one of two levels,
+                each with about half of the probability, or a level of their
+                own. (default: :obj:`True`)
+        """
+        share = np.bincount(self._buckets, self.prob)
+        if binary:
+            level = np.empty(len(share))
+            balance = 0.0
+            # Likely values first, each to the lighter side, with some
+            # randomness so that codes of the same column differ:
+            order = np.argsort(-share * rng.uniform(0.5, 1.5, len(share)))
+            for i in order:
+                sign = -1.0 if balance > 0 else 1.0
+                if balance == 0 and rng.random() < 0.5:
+                    sign = -sign
+                level[i] = sign
+                balance += sign * share[i]
+        else:
+            level = rng.standard_normal(len(share))
+        level -= share @ level
+        level /= np.sqrt(share @ level**2)
+        return level[self._buckets]
+
+    def to_pandas(self, rank: Ranks) -> Any:
+        r"""The values of ranks as a column of a DataFrame."""
+        if self.is_numeric:
+            return np.where(self._is_missing(rank), np.nan, rank + 1.0)
+        code = np.where(self._is_missing(rank), -1, rank)
+        return self._tokens.take(code, allow_fill=True)
+
+    def to_arrow(self, rank: Ranks) -> pa.Array:
+        r"""The values of ranks as an Arrow array, counts being integers."""
+        missing = self._is_missing(rank)
+        if self.is_numeric:
+            return pa.array(rank + 1, mask=missing)
+        tokens = pa.array(self._tokens, pa.string())
+        return tokens.take(pa.array(rank, mask=missing))
+
+    def _is_missing(self, rank: Ranks) -> NDArray[np.bool_]:
+        return (rank == len(self.prob) - 1) & (self.missing > 0)
+
+    @cached_property
+    def _tokens(self) -> Any:
+        # Multiplication by an odd number permutes 32-bit integers, so that
+        # the strings of a column are distinct:
+        code = np.arange(len(self.prob), dtype=np.uint64)
+        code = (code * 2654435761 + self.salt * 97) % 2**32
+        return pd.array([f'{c:08x}' for c in code], dtype='str')
+
+
+def make_numeric(name: str, rng: np.random.Generator) -> Column:
+    r"""A numeric column."""
+    value = np.arange(1, 10**_DECADES)
+    prob = np.log10((value + 1) / value) / _DECADES
+    missing = float(rng.choice([0.0, 0.1, 0.25]))
+    return Column(
+        name, _with_missing(prob, missing), missing, True, is_numeric=True
+    )
+
+
+def make_categorical(
+    name: str, position: int, is_small: bool, rng: np.random.Generator
+) -> Column:
+    r"""A categorical column with a Zipf-tailed vocabulary."""
+    if is_small:
+        size, exponent = int(rng.integers(4, 25)), rng.uniform(0.5, 0.9)
+    else:
+        size, exponent = int(10 ** rng.uniform(2, 4.5)), rng.uniform(1, 1.3)
+    prob = np.arange(1, size + 1) ** -exponent
+    missing = float(rng.choice([0.0, 0.05, 0.2]))
+    prob = _with_missing(prob / prob.sum(), missing)
+    return Column(name, prob, missing, is_small, salt=position + 1)
+
+
+def _with_missing(prob: Floats, missing: float) -> Floats:
+    if missing == 0:
+        return prob
+    return np.append(prob * (1 - missing), missing)
