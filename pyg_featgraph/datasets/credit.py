@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pandas as pd
+
+from pyg_featgraph.datasets.base import TableDataset
+from pyg_featgraph.datasets.reader import TextFormat
+
+NUMERIC = (
+    'RevolvingUtilizationOfUnsecuredLines',
+    'age',
+    'NumberOfTime30-59DaysPastDueNotWorse',
+    'DebtRatio',
+    'MonthlyIncome',
+    'NumberOfOpenCreditLinesAndLoans',
+    'NumberOfTimes90DaysLate',
+    'NumberRealEstateLoansOrLines',
+    'NumberOfTime60-89DaysPastDueNotWorse',
+    'NumberOfDependents',
+)
+
+
+class GiveMeSomeCredit(TableDataset):
+    r"""The Give Me Some Credit challenge: does a borrower come into distress?
+    10 numbers, 150,000 rows with labels.
+
+    Args:
+        root (str): The file :obj:`cs-training.csv`, or its folder.
+        download (bool, optional): Not possible: the licence does not allow
+            it. (default: :obj:`False`)
+        on_bad_lines (str, optional): See
+            :class:`~pyg_featgraph.datasets.TableDataset`.
+            (default: :obj:`"error"`)
+    """
+
+    label = 'SeriousDlqin2yrs'
+    published_rows: ClassVar[Mapping[str | None, int]] = {None: 150_000}
+    homepage = 'https://www.kaggle.com/c/GiveMeSomeCredit'
+
+    def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:
+        # The first column numbers the rows and has no name:
+        text = TextFormat(
+            ('', self.label, *NUMERIC),
+            NUMERIC,
+            self.label,
+            header=True,
+            quoted=True,
+            missing=('', 'NA'),
+        )
+        return [(self._file('cs-training.csv'), text)]
+
+    def _finish(self, df: pd.DataFrame) -> pd.DataFrame:
+        return df.drop(columns='')

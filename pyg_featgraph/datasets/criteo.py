@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pyg_featgraph.data import Field, FieldSchema
+from pyg_featgraph.datasets.base import TableDataset
+from pyg_featgraph.datasets.reader import TextFormat, first_line
+from pyg_featgraph.errors import DataError
+
+NUMERIC = tuple(f'I{i}' for i in range(1, 14))
+CATEGORICAL = tuple(f'C{i}' for i in range(1, 27))
+
+
+class Criteo(TableDataset):
+    r"""The click logs of Criteo: a label, 13 counts and 26 categories.
+
+    The format is the original one, tab separated without header and with
+    empty missing entries, as in the Kaggle challenge (:obj:`train.txt`,
+    45,840,617 rows) and the Terabyte log (:obj:`day_0` and on). Files with
+    commas, or with a header, are recognised by their first line.
+
+    The default preprocessing is that of the GraphFM paper: categories seen
+    more than ten times, :math:`\lfloor \ln^2 x \rfloor` of counts, but fitted
+    on training rows only.
+
+    Args:
+        root (str): The file, plain or compressed, or a folder with
+            :obj:`train.txt` or files :obj:`day_*`.
+        download (bool, optional): Not possible: the licence does not allow
+            it. (default: :obj:`False`)
+        on_bad_lines (str, optional): See
+            :class:`~pyg_featgraph.datasets.TableDataset`.
+            (default: :obj:`"error"`)
+    """
+
+    label = 'label'
+    homepage = 'https://ailab.criteo.com/ressources/'
+
+    def schema(self, **defaults: Any) -> FieldSchema:
+        min_count = defaults.pop('min_count', 11)
+        defaults.setdefault('transform', 'log_square')
+        numeric = [Field(name, 'numeric', 1, **defaults) for name in NUMERIC]
+        categorical = [
+            Field(name, 'categorical', min_count) for name in CATEGORICAL
+        ]
+        return FieldSchema((*numeric, *categorical), self.label)
+
+    def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:
+        return [(path, self._format(path)) for path in self._paths()]
+
+    def _paths(self) -> list[Path]:
+        if self.root.is_file():
+            return [self.root]
+        days = sorted(
+            self.root.glob('day_*'),
+            key=lambda path: (len(path.stem), path.stem),
+        )
+        train = sorted(self.root.glob('train.txt*'))
+        if not train and not days:
+            raise DataError(
+                f"Neither train.txt nor day_* is in '{self.root}'. Get the "
+                f'data from {self.homepage} and put it there; its licence '
+                'does not allow to fetch it for you'
+            )
+        return train[:1] or days
+
+    def _format(self, path: Path) -> TextFormat:
+        line = first_line(path)
+        names = (self.label, *NUMERIC, *CATEGORICAL)
+        return TextFormat(
+            names,
+            NUMERIC,
+            self.label,
+            delimiter='\t' if '\t' in line else ',',
+            header=line.startswith('label'),
+        )
