@@ -92,20 +92,19 @@ def plot_edge_weights(
     side = max(2.4, 0.13 * n)
     figure = _figure(num_columns * side + 1.5, num_rows * side + 0.8)
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    low = min(float(np.min(w)) for row in weights for w in row)
-    high = max(float(np.max(w)) for row in weights for w in row)
+    maps = [[np.asarray(weight) for weight in row] for row in weights]
+    low = min(float(weight.min()) for row in maps for weight in row)
+    high = max(float(weight.max()) for row in maps for weight in row)
     position = {name: i for i, name in enumerate(names)}
     pairs = [
         (position[a], position[b])
         for a, b in (pair for pair in marks if len(pair) == 2)
     ]
     size = 8 if n <= 15 else 6
-    for r, row in enumerate(weights):
+    for r, row in enumerate(maps):
         for c, weight in enumerate(row):
             axis = axes[r, c]
-            image = axis.imshow(
-                np.asarray(weight), cmap='viridis', vmin=low, vmax=high
-            )
+            image = axis.imshow(weight, cmap='viridis', vmin=low, vmax=high)
             axis.set_xticks(range(n), names, rotation=90, fontsize=size)
             axis.set_yticks(range(n), names, fontsize=size)
             for i, j in pairs:

@@ -57,14 +57,14 @@ class PlantedInteractions:
         num_rows (int, optional): The number of rows.
             (default: :obj:`100_000`)
         orders (dict, optional): How many interactions to plant of each order
-            from 2 to 4. (default: :obj:`{2: 10, 3: 2}`)
+            from 2 to 4. (default: :obj:`{2: 10, 3: 1}`)
         num_numeric (int, optional): The number of numeric columns.
             (default: :obj:`13`)
         num_categorical (int, optional): The number of categorical columns.
             (default: :obj:`26`)
         strength (float, optional): The strength of every interaction, which
             is the standard deviation that it adds to the logit.
-            (default: :obj:`0.55`)
+            (default: :obj:`1.0`)
         main_strength (float, optional): The same of every main effect.
             (default: :obj:`0.25`)
         positive_rate (float, optional): The expected share of positive
@@ -83,13 +83,13 @@ class PlantedInteractions:
         orders: Mapping[int, int] | None = None,
         num_numeric: int = 13,
         num_categorical: int = 26,
-        strength: float = 0.55,
+        strength: float = 1.0,
         main_strength: float = 0.25,
         positive_rate: float = 0.25,
         correlated: int = 0,
         seed: int = 0,
     ) -> None:
-        orders = {2: 10, 3: 2} if orders is None else dict(orders)
+        orders = {2: 10, 3: 1} if orders is None else dict(orders)
         if num_rows < 1:
             raise ValueError(f"'num_rows' must be positive (got {num_rows})")
         if not all(2 <= order <= 4 for order in orders):
@@ -138,10 +138,11 @@ class PlantedInteractions:
         self._intercept = self._solve_intercept()
 
     def schema(self, **defaults: Any) -> FieldSchema:
-        r"""The fields of the table; categories and buckets seen less than
-        ten times are rare.
+        r"""The fields of the table: counts in 20 quantiles, and categories
+        seen less than ten times are rare.
         """
         defaults.setdefault('min_count', 10)
+        defaults.setdefault('bins', (20,))
         return FieldSchema.infer(self.frame(nrows=8), self.label, **defaults)
 
     def frame(self, nrows: int | None = None, start: int = 0) -> pd.DataFrame:

@@ -2,6 +2,7 @@ r"""Models of whole rows: ``model(batch) -> logits``."""
 
 from pyg_featgraph.nn.models.base import FieldModel
 from pyg_featgraph.nn.models.dnn import DNN
+from pyg_featgraph.nn.models.effects import pair_effects
 from pyg_featgraph.nn.models.fm import FM
 from pyg_featgraph.nn.models.graphfm import GraphFM
 from pyg_featgraph.nn.models.lr import LR
@@ -12,4 +13,5 @@ __all__ = [
     'FM',
     'DNN',
     'GraphFM',
+    'pair_effects',
 ]

@@ -12,9 +12,11 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_featgraph.data import FieldBatch, FieldInfo
+from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.models.effects import pair_effects
 
 #: The version of the model file format.
 VERSION = 1
@@ -49,6 +51,41 @@ class FieldModel(torch.nn.Module):
             reset = getattr(module, 'reset_parameters', None)
             if reset is not None:
                 reset()
+
+    def interactions(
+        self,
+        data: FieldTable | None = None,
+        top: int | None = None,
+        **kwargs: Any,
+    ) -> InteractionSet:
+        r"""The pairs of fields that interact in the logits of the model,
+        ranked by :func:`~pyg_featgraph.nn.models.pair_effects`.
+
+        Args:
+            data (FieldTable, optional): The rows to measure on.
+                (default: :obj:`None`)
+            top (int, optional): How many pairs to return. (default: all that
+                interact)
+            **kwargs (optional): Arguments of
+                :func:`~pyg_featgraph.nn.models.pair_effects`.
+
+        Raises:
+            ValueError: If no rows are given.
+        """
+        effects = pair_effects(self, self._rows_for(data), **kwargs)
+        ranking = InteractionSet.from_matrix(
+            effects.numpy(), self.info.names, self.__class__.__name__
+        )
+        # Below are differences of rounding in single precision:
+        return InteractionSet(x for x in ranking if x.score > 1e-5).top(top)
+
+    def _rows_for(self, data: FieldTable | None) -> FieldTable:
+        if data is None:
+            raise ValueError(
+                f'The interactions of {self.__class__.__name__} depend on '
+                "the rows: pass a table as 'data'"
+            )
+        return data
 
     def save(self, path: str | os.PathLike[str]) -> None:
         r"""Writes configuration and weights as one safetensors file.

@@ -24,6 +24,8 @@ class DNN(FieldModel):
             (default: :obj:`0`)
         norm (str, optional): The normalisation of hidden layers, as in
             :class:`torch_geometric.nn.MLP`. (default: :obj:`None`)
+        embedding_std (float, optional): The standard deviation of the
+            initial node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
     """
@@ -35,6 +37,7 @@ class DNN(FieldModel):
         hidden_channels: Sequence[int] = (256, 128),
         dropout: float = 0.0,
         norm: str | None = None,
+        embedding_std: float = 0.1,
         sparse: bool = False,
     ) -> None:
         super().__init__(
@@ -43,9 +46,12 @@ class DNN(FieldModel):
             hidden_channels=list(hidden_channels),
             dropout=dropout,
             norm=norm,
+            embedding_std=embedding_std,
             sparse=sparse,
         )
-        self.embedding = FieldEmbedding(info, embedding_dim, sparse=sparse)
+        self.embedding = FieldEmbedding(
+            info, embedding_dim, std=embedding_std, sparse=sparse
+        )
         self.mlp = MLP(
             [info.num_fields * embedding_dim, *hidden_channels, 1],
             dropout=dropout,

@@ -23,16 +23,29 @@ class FM(FieldModel):
         info (FieldInfo): The layout of the fields.
         embedding_dim (int, optional): The size of the node vectors.
             (default: :obj:`16`)
+        embedding_std (float, optional): The standard deviation of the
+            initial node vectors. (default: :obj:`0.01`)
         sparse (bool, optional): Whether the tables have sparse gradients.
             (default: :obj:`False`)
     """
 
     def __init__(
-        self, info: FieldInfo, embedding_dim: int = 16, sparse: bool = False
+        self,
+        info: FieldInfo,
+        embedding_dim: int = 16,
+        embedding_std: float = 0.01,
+        sparse: bool = False,
     ) -> None:
-        super().__init__(info, embedding_dim=embedding_dim, sparse=sparse)
+        super().__init__(
+            info,
+            embedding_dim=embedding_dim,
+            embedding_std=embedding_std,
+            sparse=sparse,
+        )
         self.linear = LR(info, sparse=sparse)
-        self.embedding = FieldEmbedding(info, embedding_dim, sparse=sparse)
+        self.embedding = FieldEmbedding(
+            info, embedding_dim, std=embedding_std, sparse=sparse
+        )
 
     def forward(self, data: Data) -> Tensor:
         r"""The logits :math:`(B)` of a batch."""

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.data import FieldInfo, FieldTable
+from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.conv import GraphFMConv
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.models.base import FieldModel, batch_vector
@@ -209,6 +210,44 @@ class GraphFM(FieldModel):
                 weight = self._to_rows(weight, edge_index, field, batch, size)
             outs.append(weight)
         return outs
+
+    def interactions(
+        self,
+        data: FieldTable | None = None,
+        top: int | None = None,
+        by: str = 'effect',
+        num_rows: int = 256,
+        **kwargs: Any,
+    ) -> InteractionSet:
+        r"""The pairs of fields that interact, ranked.
+
+        Args:
+            data (FieldTable, optional): The rows to measure on.
+                (default: :obj:`None`)
+            top (int, optional): How many pairs to return. (default: all)
+            by (str, optional): :obj:`"effect"` ranks by what a pair does to
+                the logits, :func:`~pyg_featgraph.nn.models.pair_effects`;
+                :obj:`"edges"` by the mean over rows of the edge weights of
+                the first layer, as the paper reads them. Edge weights say
+                where a layer looks, not what the model makes of it, and rank
+                planted interactions far worse. (default: :obj:`"effect"`)
+            num_rows (int, optional): The number of rows to draw.
+                (default: :obj:`256`)
+            **kwargs (optional): Further arguments of
+                :func:`~pyg_featgraph.nn.models.pair_effects`.
+        """
+        if by == 'effect':
+            return super().interactions(data, top, num_rows=num_rows, **kwargs)
+        if by != 'edges':
+            raise ValueError(f"'by' must be 'effect' or 'edges' (got '{by}')")
+        table = self._rows_for(data)
+        generator = torch.Generator().manual_seed(kwargs.get('seed', 0))
+        rows = torch.randperm(len(table), generator=generator)[:num_rows]
+        device = self.lin.weight.device
+        weight = self.edge_weights(table.batch(rows).to(device))[0].mean(0)
+        return InteractionSet.from_matrix(
+            weight.cpu().numpy(), self.info.names, 'GraphFM edges'
+        ).top(top)
 
     def _to_rows(
         self,

@@ -1,0 +1,36 @@
+# Set-up and the two things a newcomer wants to see. Everything goes into a
+# virtual environment here; `make example PYTHON=python3.12` picks another Python.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+
+.PHONY: example test test-slow lint bench clean
+
+example: $(READY)
+	$(BIN)/python examples/criteo_graphfm.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/layouts.py
+	$(BIN)/python benchmarks/data_layer.py
+
+# torch comes first and alone, so that an index with CPU builds can serve it:
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) runs
