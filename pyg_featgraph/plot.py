@@ -90,23 +90,27 @@ def plot_edge_weights(
     n, num_rows, num_columns = len(names), len(weights), len(column_titles)
     # With 39 names, seven points need an axis of about five inches:
     side = max(2.4, 0.13 * n)
-    figure = _figure(num_columns * side + 1.5, num_rows * side + 0.8)
+    figure = _figure(num_columns * (side + 0.3), num_rows * (side + 0.5) + 0.8)
     axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    maps = [[np.asarray(weight) for weight in row] for row in weights]
-    low = min(float(weight.min()) for row in maps for weight in row)
-    high = max(float(weight.max()) for row in maps for weight in row)
     position = {name: i for i, name in enumerate(names)}
     pairs = [
         (position[a], position[b])
         for a, b in (pair for pair in marks if len(pair) == 2)
     ]
     size = 8 if n <= 15 else 6
-    for r, row in enumerate(maps):
-        for c, weight in enumerate(row):
+    for c, column_title in enumerate(column_titles):
+        maps = [np.asarray(row[c]) for row in weights]
+        # Layers differ in scale, so each has colours of its own:
+        limits = {
+            'vmin': min(float(weight.min()) for weight in maps),
+            'vmax': max(float(weight.max()) for weight in maps),
+        }
+        for r, weight in enumerate(maps):
             axis = axes[r, c]
-            image = axis.imshow(weight, cmap='viridis', vmin=low, vmax=high)
+            image = axis.imshow(weight, cmap='viridis', **limits)
             axis.set_xticks(range(n), names, rotation=90, fontsize=size)
             axis.set_yticks(range(n), names, fontsize=size)
+            axis.set_title(f'{row_titles[r]}\n{column_title}', fontsize=9)
             for i, j in pairs:
                 axis.plot(
                     [j, i],
@@ -117,11 +121,13 @@ def plot_edge_weights(
                     markerfacecolor='none',
                     markeredgecolor=_MARKED,
                 )
-            if r == 0:
-                axis.set_title(column_titles[c], fontsize=10)
-            if c == 0:
-                axis.set_ylabel(row_titles[r], fontsize=10)
-    figure.colorbar(image, ax=axes, fraction=0.02, label='edge weight')
+        figure.colorbar(
+            image,
+            ax=axes[:, c],
+            location='bottom',
+            shrink=0.8,
+            label='edge weight',
+        )
     return figure
 
 

@@ -1,0 +1,42 @@
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyg_featgraph.data import FieldEncoder
+from pyg_featgraph.datasets import PlantedInteractions
+
+DATA = Path(__file__).parents[2] / 'shared' / 'data'
+
+
+@pytest.fixture(scope='session')
+def real_data():
+    """The folder with real data sets, where there is one."""
+    if not DATA.is_dir():
+        pytest.skip('the real data sets are not on this machine')
+    return DATA
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def planted():
+    return PlantedInteractions(
+        3000, {2: 2}, num_numeric=3, num_categorical=4, seed=1
+    )
+
+
+@pytest.fixture(scope='session')
+def table(planted):
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        return FieldEncoder(planted.schema()).fit_transform(planted.frame())
+
+
+@pytest.fixture(scope='session')
+def info(table):
+    return table.info
