@@ -71,6 +71,6 @@ class Avazu(TableDataset):
             df = df.drop(columns='id')
         if self.split_hour:
             date = pd.to_datetime(df['hour'].str[:6], format='%y%m%d')
-            df['weekday'] = date.dt.dayofweek.astype('str')
+            df['weekday'] = date.dt.day_of_week.astype('str')
             df['hour'] = df['hour'].str[6:]
         return df

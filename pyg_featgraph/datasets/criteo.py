@@ -72,6 +72,7 @@ class Criteo(TableDataset):
             names,
             NUMERIC,
             self.label,
-            delimiter='\t' if '\t' in line else ',',
+            # Tabs unless there are clearly commas: the line may be broken.
+            delimiter=',' if line.count(',') > 20 else '\t',
             header=line.startswith('label'),
         )

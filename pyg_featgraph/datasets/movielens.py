@@ -95,7 +95,8 @@ class MovieLens1M(TableDataset):
         year = fields['title'].str.extract(r'\((\d{4})\)\s*$')[0]
         number = pd.to_numeric(year, errors='coerce')
         decade = (number // 10 * 10).clip(lower=1910)
-        fields['year'] = number.where(number >= 1970, decade).astype('str')
+        year = number.where(number >= 1970, decade)
+        fields['year'] = year.map('{:.0f}'.format, na_action='ignore')
         return fields[['movie_id', 'year', 'genres']]
 
     def _lines(self, name: str) -> pd.Series:

@@ -6,7 +6,7 @@ import io
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,8 +102,11 @@ def first_line(path: Path) -> str:
     Raises:
         DataError: If the file is missing or empty.
     """
-    with open_text(path) as file:
-        line = file.readline()
+    try:
+        with open_text(path) as file:
+            line = file.readline()
+    except OSError as error:
+        raise DataError(f"'{path}' cannot be read: {error}") from error
     if not line:
         raise DataError(f"'{path}' is empty")
     return line.decode('utf-8', 'replace').rstrip('\r\n')
@@ -156,18 +159,25 @@ def read_text(
                 f'{list(text.names)}'
             )
     above = skipped_top + int(text.header)
-    invalid: list[int] = []
+    invalid: dict[int, str] = {}
+    reported: set[int] = set()
 
     def on_invalid(row: Any) -> str:
-        # Numbered as PyArrow counts, which starts after skipped lines:
+        # Numbered as PyArrow counts, which starts after skipped lines. It
+        # swallows what is raised here and may parse a block more than once,
+        # so lines are only noted and reported later.
         line = row.number + skipped_top
-        invalid.append(line)
-        bad.add(
+        invalid[line] = (
             f"'{path}', line {line}: {row.actual_columns} columns instead of "
             f'{row.expected_columns} (is the file cut there?): '
             f'{row.text[:80]!r}'
         )
         return 'skip'
+
+    def report_invalid() -> None:
+        for line in sorted(invalid.keys() - reported):
+            reported.add(line)
+            bad.add(invalid[line])
 
     with open_text(path) as file:
         try:
@@ -193,18 +203,21 @@ def read_text(
             )
             line = above + 1
             for batch in reader:
+                report_invalid()
                 # Line numbers of the rows of this block:
                 lines = _line_numbers(line, len(batch), invalid)
                 if len(batch):
                     line = int(lines[-1]) + 1
                     yield _convert(batch, lines, path, text, bad)
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+            report_invalid()
+        except (pa.ArrowInvalid, OSError) as error:
             raise DataError(f"'{path}' cannot be read: {error}") from error
 
 
-def _line_numbers(start: int, count: int, invalid: Sequence[int]) -> Any:
-    lines = np.arange(start, start + count + len(invalid))
-    return lines[~np.isin(lines, invalid)][:count]
+def _line_numbers(start: int, count: int, invalid: Iterable[int]) -> Any:
+    skipped = np.array([line for line in invalid if line >= start], int)
+    lines = np.arange(start, start + count + len(skipped))
+    return lines[~np.isin(lines, skipped)][:count]
 
 
 def _convert(
