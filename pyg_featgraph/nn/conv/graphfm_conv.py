@@ -233,14 +233,8 @@ class GraphFMConv(MessagePassing):
             edge_index = self._edges(x, edge_index)
             # edge_updater_type: (x: Tensor)
             alpha = self.edge_updater(edge_index, x=x, size=None)
-            sent, weight = edge_index, alpha
-            if self.variant == 'paper' and not self.explain:
-                # Edges that were not selected send no message; explainers
-                # count on one message per edge and get them all.
-                keep = (alpha != 0).any(dim=-1)
-                sent, weight = edge_index[:, keep], alpha[keep]
             # propagate_type: (x: Tensor, alpha: Tensor)
-            out = self.propagate(sent, x=x, alpha=weight, size=None)
+            out = self.propagate(edge_index, x=x, alpha=alpha, size=None)
             out = out * x.unsqueeze(1)
 
         out = self.lin(out, field)

@@ -1,0 +1,284 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch_geometric.explain import (
+    AttentionExplainer,
+    Explainer,
+    GNNExplainer,
+    ModelConfig,
+)
+from torch_geometric.nn import GATv2Conv, global_mean_pool
+
+from pyg_featgraph.data import FieldGraphLoader, FieldInfo, FieldTable
+from pyg_featgraph.errors import DataError
+from pyg_featgraph.nn import (
+    DNN,
+    FM,
+    LR,
+    FieldEmbedding,
+    FieldModel,
+    GraphFM,
+    GraphFMConv,
+    pair_effects,
+)
+
+MODELS = {
+    'LR': lambda info: LR(info),
+    'FM': lambda info: FM(info, 4, embedding_std=0.5),
+    'DNN': lambda info: DNN(info, 4, [8]),
+    'GraphFM': lambda info: GraphFM(info, 4, 8),
+    'GraphFM paper': lambda info: GraphFM(info, 4, 8, variant='paper'),
+}
+
+
+def randomise(model):
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def as_nodes(batch):
+    """The same batch without its regular layout."""
+    batch = batch.clone()
+    size = (batch.num_graphs, batch.info.num_fields)
+    batch.present = torch.ones(size, dtype=torch.bool)
+    assert not batch.is_regular
+    return batch
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_layouts_agree(name, table):
+    model = randomise(MODELS[name](table.info)).double()
+    batch = table[:16]
+    batch.slot_value = batch.slot_value.double()
+    grads = []
+    for form in (batch, as_nodes(batch)):
+        out = model(form)
+        assert out.size() == (16,)
+        model.zero_grad()
+        out.square().sum().backward()
+        grads.append([p.grad.clone() for p in model.parameters()])
+    torch.testing.assert_close(model(as_nodes(batch)), model(batch))
+    for one, two in zip(*grads, strict=True):
+        torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_rows_are_independent(name, table):
+    model = randomise(MODELS[name](table.info)).eval()
+    whole = model(table[:10])
+    torch.testing.assert_close(model(table[:1]), whole[:1])
+    torch.testing.assert_close(model(table[7:10]), whole[7:])
+    # Of a single graph, too, as indexing a batch gives it:
+    torch.testing.assert_close(model(table[3]), whole[3:4])
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_absent_fields(name, table):
+    model = randomise(MODELS[name](table.info)).eval()
+    batch = table.batch(slice(0, 64), drop_absent=True)
+    assert batch.num_nodes < 64 * table.info.num_fields
+    out = model(batch)
+    assert out.size() == (64,)
+    assert out.isfinite().all()
+    # A row with all fields does not feel that others lack some:
+    full = batch.ptr.diff() == table.info.num_fields
+    assert full.any()
+    torch.testing.assert_close(out[full], model(table[:64])[full])
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_save_and_load(name, table, tmp_path):
+    model = randomise(MODELS[name](table.info)).eval()
+    path = tmp_path / 'model.safetensors'
+    model.save(path)
+    loaded = FieldModel.load(path).eval()
+    assert type(loaded) is type(model)
+    assert repr(loaded) == repr(model)
+    torch.testing.assert_close(loaded(table[:8]), model(table[:8]))
+    assert [p.name for p in tmp_path.iterdir()] == ['model.safetensors']
+
+
+def test_load_rejects_other_files(tmp_path):
+    path = tmp_path / 'model.safetensors'
+    path.write_bytes(b'nothing like it')
+    with pytest.raises(DataError, match='is not a model'):
+        FieldModel.load(path)
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_compiles_without_graph_breaks(name, table):
+    torch._dynamo.reset()
+    model = MODELS[name](table.info)
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    for size in (16, 24, 7, 40):
+        batch = table[:size]
+        out = compiled(batch)
+        torch.testing.assert_close(out, model(batch))
+        out.sum().backward()
+    # One graph for the first size and one for all others:
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] <= 2
+    torch._dynamo.utils.counters.clear()
+
+
+def test_fm_is_the_sum_over_pairs(table):
+    model = randomise(FM(table.info, 4)).double()
+    batch = table[:5]
+    x = model.embedding(batch.slot_index, batch.slot_value.double())
+    w = model.linear.linear(batch.slot_index, batch.slot_value.double())
+    for b in range(5):
+        expected = model.linear.bias[0] + w[b].sum()
+        for i in range(7):
+            for j in range(i + 1, 7):
+                expected = expected + x[b, i] @ x[b, j]
+        torch.testing.assert_close(model(batch)[b], expected)
+
+
+def test_embedding_sums_slots():
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 2))
+    emb = FieldEmbedding(info, 2)
+    index = torch.tensor([[1, 3, 5], [2, 4, 3]])
+    value = torch.tensor([[2.0, 0.5, 0.5], [1.0, 1.0, 0.0]])
+    table = emb.weight
+    expected = torch.stack(
+        [
+            torch.stack([2 * table[1], 0.5 * table[3] + 0.5 * table[5]]),
+            torch.stack([table[2], table[4]]),
+        ]
+    )
+    torch.testing.assert_close(emb(index, value), expected)
+    batch = FieldTable(index.int(), value, info).batch()
+    nodes = emb(batch.index, batch.value)
+    torch.testing.assert_close(nodes, expected.flatten(0, 1))
+    assert str(emb) == 'FieldEmbedding(7, 2, num_fields=2)'
+
+
+def test_graphfm_arguments(info):
+    assert [conv.m for conv in GraphFM(info, 4, 8).convs] == [7, 4, 2]
+    with pytest.raises(ValueError, match="'m' needs one entry"):
+        GraphFM(info, m=[3])
+    with pytest.raises(ValueError, match='must be a multiple'):
+        GraphFM(info, hidden_channels=7)
+
+
+def test_edge_weights(table):
+    model = randomise(GraphFM(table.info, 4, 8, variant='paper'))
+    batch = table[:6]
+    weights = model.edge_weights(batch)
+    assert [w.size() for w in weights] == [(6, 7, 7)] * 3
+    for w, m in zip(weights, (7, 4, 2), strict=True):
+        assert ((w > 0).sum(2) == m).all()
+        assert (w < 1).all()
+    for one, two in zip(
+        weights, model.edge_weights(as_nodes(batch)), strict=True
+    ):
+        torch.testing.assert_close(one, two)
+
+
+class PairModel(torch.nn.Module):
+    """Has one product of two fields, and a sum of others."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, batch):
+        x = batch.slot_value
+        return self.weight * x[:, 0] * x[:, 2] + x[:, 1] ** 2 + x[:, 0]
+
+
+def test_pair_effects_of_a_known_function():
+    # Independent values with unit variance:
+    info = FieldInfo(('a', 'b', 'c'), (1, 1, 1), (1, 1, 1))
+    value = torch.randint(0, 2, (4000, 3)) * 2.0 - 1
+    table = FieldTable(torch.zeros(4000, 3).int(), value, info)
+    effects = pair_effects(PairModel(), table, num_rows=4000)
+    assert effects[0, 1] < 1e-6
+    assert effects[1, 2] < 1e-6
+    # 3 x_a x_c has standard deviation 3; the relative error is below 3 %:
+    assert effects[0, 2] == pytest.approx(3, rel=0.1)
+    torch.testing.assert_close(effects, effects.t())
+
+
+def test_interactions(table):
+    assert len(LR(table.info).interactions(table)) == 0
+    model = randomise(FM(table.info, 4))
+    found = model.interactions(table, top=5, num_rows=32)
+    assert len(found) == 5
+    assert found[0].source == 'FM'
+    graphfm = GraphFM(table.info, 4, 8)
+    assert len(graphfm.interactions(table, num_rows=16)) == 21
+    assert len(graphfm.interactions(table, top=3, by='edges')) == 3
+    with pytest.raises(ValueError, match="pass a table as 'data'"):
+        model.interactions()
+    with pytest.raises(ValueError, match="'by' must be"):
+        graphfm.interactions(table, by='luck')
+
+
+class Mixed(torch.nn.Module):
+    def __init__(self, info, first):
+        super().__init__()
+        self.embedding = FieldEmbedding(info, 8, std=0.5)
+        self.conv1 = first
+        self.conv2 = GATv2Conv(8, 8)
+        self.lin = torch.nn.Linear(8, 1)
+
+    def forward(self, batch):
+        x = self.embedding(batch.index, batch.value)
+        x = self.conv1(x, batch.edge_index).relu()
+        x = self.conv2(x, batch.edge_index).relu()
+        x = global_mean_pool(x, batch.batch, batch.num_graphs)
+        return self.lin(x).squeeze(-1)
+
+
+@pytest.mark.parametrize(
+    'first',
+    [
+        lambda: GATv2Conv(8, 8),
+        lambda: GraphFMConv(8, 8, m=3, residual=True, norm=True),
+    ],
+    ids=['stock', 'mixed'],
+)
+@pytest.mark.parametrize('drop_absent', [False, True])
+def test_stock_layers_train_on_field_graphs(first, drop_absent, table):
+    model = Mixed(table.info, first())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    losses = []
+    for _ in range(8):
+        loader = FieldGraphLoader(
+            table.subset(slice(0, 512)), 128, True, drop_absent=drop_absent
+        )
+        total = 0.0
+        for batch in loader:
+            optimizer.zero_grad()
+            loss = F.binary_cross_entropy_with_logits(model(batch), batch.y)
+            loss.backward()
+            optimizer.step()
+            total += float(loss.detach()) / len(loader)
+        losses.append(total)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize('variant', ['paper', 'reference'])
+@pytest.mark.parametrize(
+    'algorithm', [AttentionExplainer(), GNNExplainer(epochs=3)]
+)
+def test_explainers(variant, algorithm, table):
+    model = randomise(GraphFM(table.info, 4, 8, variant=variant))
+    batch = table[:1]
+    x = model.embedding(batch.index, batch.value).detach()
+    explainer = Explainer(
+        model,
+        algorithm,
+        explanation_type='model',
+        edge_mask_type='object',
+        model_config=ModelConfig(
+            mode='binary_classification', task_level='graph', return_type='raw'
+        ),
+    )
+    edges = batch.complete_edges(self_loops=False)
+    explanation = explainer(x, edges, field=batch.field, batch=batch.batch)
+    mask = explanation.edge_mask
+    assert mask.size() == (edges.size(1),)
+    assert mask.isfinite().all()
+    assert mask.max() > 0
