@@ -258,8 +258,7 @@ def main():
         by_edges = model.interactions(train, by='edges')
         print(
             f'precision@{k}: {found.precision_at(k, pairs):.2f} by effect, '
-            f'{by_edges.precision_at(k, pairs):.2f} by edge weights of the '
-            'first layer'
+            f'{by_edges.precision_at(k, pairs):.2f} by edge weights'
         )
 
     logits = predict(model, test)

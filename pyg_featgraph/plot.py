@@ -125,7 +125,9 @@ def plot_edge_weights(
             image,
             ax=axes[:, c],
             location='bottom',
-            shrink=0.8,
+            fraction=0.02,
+            pad=0.01,
+            aspect=40,
             label='edge weight',
         )
     return figure
@@ -135,7 +137,7 @@ def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
     r"""Writes a figure as PNG, as a whole or not at all."""
     path = Path(path)
     temporary = path.with_name(path.name + '.tmp')
-    figure.savefig(temporary, format='png', dpi=120)
+    figure.savefig(temporary, format='png', dpi=120, bbox_inches='tight')
     os.replace(temporary, path)
 
 

@@ -227,10 +227,10 @@ class GraphFM(FieldModel):
             top (int, optional): How many pairs to return. (default: all)
             by (str, optional): :obj:`"effect"` ranks by what a pair does to
                 the logits, :func:`~pyg_featgraph.nn.models.pair_effects`;
-                :obj:`"edges"` by the mean over rows of the edge weights of
-                the first layer, as the paper reads them. Edge weights say
-                where a layer looks, not what the model makes of it, and rank
-                planted interactions far worse. (default: :obj:`"effect"`)
+                :obj:`"edges"` by the mean over rows and layers of the edge
+                weights, as the paper reads them. They say where a layer
+                looks, not what the model makes of it, and rank planted
+                interactions less well. (default: :obj:`"effect"`)
             num_rows (int, optional): The number of rows to draw.
                 (default: :obj:`256`)
             **kwargs (optional): Further arguments of
@@ -244,9 +244,11 @@ class GraphFM(FieldModel):
         generator = torch.Generator().manual_seed(kwargs.get('seed', 0))
         rows = torch.randperm(len(table), generator=generator)[:num_rows]
         device = self.lin.weight.device
-        weight = self.edge_weights(table.batch(rows).to(device))[0].mean(0)
+        weights = self.edge_weights(table.batch(rows).to(device))
         return InteractionSet.from_matrix(
-            weight.cpu().numpy(), self.info.names, 'GraphFM edges'
+            torch.stack(weights).mean(dim=(0, 1)).cpu().numpy(),
+            self.info.names,
+            'GraphFM edges',
         ).top(top)
 
     def _to_rows(
