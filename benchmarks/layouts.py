@@ -98,8 +98,10 @@ def main():
         queue = context.Queue()
         process = context.Process(target=peak_memory, args=(args, name, queue))
         process.start()
-        memory[name] = queue.get()
         process.join()
+        if process.exitcode != 0:
+            raise SystemExit(f"'{name}' failed")
+        memory[name] = queue.get()
     steps = {name: make(args, name) for name in args.forms}
     seconds = time_interleaved(steps, args.repeats)
     rows = [

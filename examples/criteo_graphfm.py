@@ -246,7 +246,8 @@ def main():
         plot_interactions(found, 25, truth), args.output / 'interactions.png'
     )
     planted_sets = {frozenset(fields) for fields in truth or ()}
-    print('\ninteractions by their effect on the logit (* planted)')
+    legend = ' (* planted)' if planted_sets else ''
+    print(f'\ninteractions by their effect on the logit{legend}')
     for rank, entry in enumerate(found.top(15), start=1):
         mark = '*' if frozenset(entry.fields) in planted_sets else ' '
         print(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -47,32 +46,32 @@ class FieldInfo:
         r"""The number :math:`n` of fields, which are the nodes of a row."""
         return len(self.names)
 
-    @cached_property
+    @property
     def num_slots(self) -> int:
         r"""The number :math:`S \ge n` of slots of a row."""
         return sum(self.slots)
 
-    @cached_property
+    @property
     def num_embeddings(self) -> int:
         r"""The number of ids over all fields."""
         return sum(self.sizes)
 
-    @cached_property
+    @property
     def offsets(self) -> tuple[int, ...]:
         r"""The first id of each field, which stands for "missing"."""
         return (0, *accumulate(self.sizes[:-1]))
 
-    @cached_property
+    @property
     def first_slots(self) -> tuple[int, ...]:
         r"""The first slot of each field."""
         return (0, *accumulate(self.slots[:-1]))
 
-    @cached_property
+    @property
     def has_single_slots(self) -> bool:
         r"""Whether every field owns exactly one slot."""
         return self.num_slots == self.num_fields
 
-    @cached_property
+    @property
     def slot_field(self) -> Tensor:
         r"""The field of each slot, with shape :math:`(S)`."""
         return torch.arange(self.num_fields).repeat_interleave(

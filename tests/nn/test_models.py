@@ -109,7 +109,10 @@ def test_load_rejects_other_files(tmp_path):
 @pytest.mark.parametrize('name', MODELS)
 def test_compiles_without_graph_breaks(name, table):
     torch._dynamo.reset()
-    model = MODELS[name](table.info)
+    # A description of the fields as new as after loading a model:
+    info = FieldInfo.from_dict(table.info.to_dict())
+    table = FieldTable(table.index, table.value, info)
+    model = MODELS[name](info)
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
     for size in (16, 24, 7, 40):
         batch = table[:size]
