@@ -2,33 +2,36 @@ r"""A synthetic table with known interactions."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv as pacsv
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pyg_featgraph.data import FieldSchema
 from pyg_featgraph.datasets.planted_columns import (
+    Block,
     Column,
+    Floats,
+    draw_copies,
+    draw_members,
     make_categorical,
     make_numeric,
 )
+from pyg_featgraph.datasets.planted_logits import (
+    bayes_metrics,
+    sigmoid,
+    solve_intercept,
+)
+from pyg_featgraph.datasets.planted_text import write_text
 
 # Rows are drawn in blocks of this size, each from a generator of its own, so
 # that a row is the same whatever the number of rows or the size of chunks:
 BLOCK = 8192
-
-Floats = NDArray[np.float64]
 
 
 class PlantedInteractions:
@@ -62,9 +65,9 @@ class PlantedInteractions:
             (default: :obj:`13`)
         num_categorical (int, optional): The number of categorical columns.
             (default: :obj:`26`)
-        strength (float, optional): The strength of every interaction, which
-            is the standard deviation that it adds to the logit.
-            (default: :obj:`1.0`)
+        strength (float or dict, optional): The strength of every interaction,
+            or of those of each order. It is the standard deviation that an
+            interaction has on the logit. (default: :obj:`1.0`)
         main_strength (float, optional): The same of every main effect.
             (default: :obj:`0.25`)
         positive_rate (float, optional): The expected share of positive
@@ -73,6 +76,12 @@ class PlantedInteractions:
             effect that repeat a categorical member in four of five rows.
             (default: :obj:`0`)
         seed (int, optional): The seed of everything. (default: :obj:`0`)
+
+    Attributes:
+        truth (dict): The strength of each planted interaction, by the names
+            of its members.
+        noise_columns (tuple of str): The columns that have no effect at all,
+            including those that repeat a member.
     """
 
     label = 'label'
@@ -83,7 +92,7 @@ class PlantedInteractions:
         orders: Mapping[int, int] | None = None,
         num_numeric: int = 13,
         num_categorical: int = 26,
-        strength: float = 1.0,
+        strength: float | Mapping[int, float] = 1.0,
         main_strength: float = 0.25,
         positive_rate: float = 0.25,
         correlated: int = 0,
@@ -92,11 +101,34 @@ class PlantedInteractions:
         orders = {2: 10, 3: 1} if orders is None else dict(orders)
         if num_rows < 1:
             raise ValueError(f"'num_rows' must be positive (got {num_rows})")
-        if not all(2 <= order <= 4 for order in orders):
+        if not all(order in (2, 3, 4) for order in orders):
             raise ValueError(f"'orders' must lie in 2 to 4 (got {orders})")
         if not 0 < positive_rate < 1:
             raise ValueError(
                 f"'positive_rate' must lie in (0, 1) (got {positive_rate})"
+            )
+        for option, count in (
+            ('num_numeric', num_numeric),
+            ('num_categorical', num_categorical),
+            ('correlated', correlated),
+            ('seed', seed),
+            *((f'orders[{order}]', count) for order, count in orders.items()),
+        ):
+            if count < 0:
+                raise ValueError(f"'{option}' is negative (got {count})")
+        if num_numeric + num_categorical == 0:
+            raise ValueError('The table needs at least one column')
+        if not isinstance(strength, Mapping):
+            strength = dict.fromkeys(orders, strength)
+        if not set(orders) <= set(strength):
+            raise ValueError(
+                f"'strength' must have an entry for each of the orders "
+                f'{sorted(orders)} (got {dict(strength)})'
+            )
+        if not np.isfinite([*strength.values(), main_strength]).all():
+            raise ValueError(
+                f"'strength' and 'main_strength' must be finite (got "
+                f'{dict(strength)} and {main_strength})'
             )
         self.num_rows = num_rows
         self.positive_rate = positive_rate
@@ -113,77 +145,109 @@ class PlantedInteractions:
             for i in range(num_categorical)
         ]
         pool = [i for i, column in enumerate(self.columns) if column.is_small]
-        members = _draw_members(orders, pool, rng)
+        members = draw_members(orders, pool, rng)
         self._members = [
             [(i, self.columns[i].draw_code(rng)) for i in group]
             for group in members
         ]
         names = [c.name for c in self.columns]
         self.truth: dict[tuple[str, ...], float] = {
-            tuple(names[i] for i in group): strength for group in members
+            tuple(names[i] for i in group): float(strength[len(group)])
+            for group in members
         }
         self._main = [
             (i, main_strength * column.draw_code(rng, binary=False))
             for i, column in enumerate(self.columns)
             if column.is_small
         ]
-        self._copies = self._draw_copies(correlated, rng)
+        self._copies = draw_copies(self.columns, members, correlated, rng)
         used = {i for group in members for i in group}
         used |= {i for i, _ in self._main}
-        #: The columns that have no effect at all.
-        self.noise_columns = tuple(
+        self.noise_columns: tuple[str, ...] = tuple(
             name for i, name in enumerate(names) if i not in used
         )
         self._intercept = 0.0
-        self._intercept = self._solve_intercept()
+        self._intercept = solve_intercept(self.logits(8 * BLOCK), positive_rate)
 
-    def schema(self, **defaults: Any) -> FieldSchema:
+    def schema(
+        self,
+        overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        **defaults: Any,
+    ) -> FieldSchema:
         r"""The fields of the table: counts in 20 quantiles, and categories
-        seen less than ten times are rare.
+        seen less than ten times are rare. The arguments are those of
+        :meth:`~pyg_featgraph.data.FieldSchema.infer`.
         """
         defaults.setdefault('min_count', 10)
-        defaults.setdefault('bins', (20,))
-        return FieldSchema.infer(self.frame(nrows=8), self.label, **defaults)
+        if 'transform' not in defaults:
+            defaults.setdefault('bins', (20,))
+            # The 20 buckets are not for a column with another transform:
+            overrides = {
+                name: {'bins': (), **options}
+                if 'transform' in options
+                else options
+                for name, options in (overrides or {}).items()
+            }
+        return FieldSchema.infer(
+            self.frame(nrows=8), self.label, overrides, **defaults
+        )
 
-    def frame(self, nrows: int | None = None, start: int = 0) -> pd.DataFrame:
+    def frame(
+        self,
+        split: None = None,
+        nrows: int | None = None,
+        start: int = 0,
+    ) -> pd.DataFrame:
         r"""Rows of the table.
 
         Args:
-            nrows (int, optional): How many. (default: all)
+            split (None, optional): As in the other data sets; this one has no
+                official parts. (default: :obj:`None`)
+            nrows (int, optional): How many rows, also more than
+                :obj:`num_rows`. (default: all)
             start (int, optional): The first one. (default: :obj:`0`)
         """
-        stop = self._stop(nrows, start)
-        ranks, label, _ = self._rows(start, stop)
+        if split is not None:
+            raise ValueError(f"This data set has no parts (got '{split}')")
+        ranks, label, _ = self._rows(start, self._stop(nrows, start))
         data: dict[str, Any] = {self.label: label}
         for column, rank in zip(self.columns, ranks, strict=True):
             data[column.name] = column.to_pandas(rank)
         return pd.DataFrame(data)
 
-    def chunks(self, chunk_rows: int = 100_000) -> Iterator[pd.DataFrame]:
+    def chunks(
+        self, chunk_rows: int = 100_000, split: None = None
+    ) -> Iterator[pd.DataFrame]:
         r"""All rows in order, a chunk at a time."""
+        if chunk_rows < 1:
+            raise ValueError(
+                f"'chunk_rows' must be positive (got {chunk_rows})"
+            )
         for start in range(0, self.num_rows, chunk_rows):
-            yield self.frame(min(chunk_rows, self.num_rows - start), start)
+            nrows = min(chunk_rows, self.num_rows - start)
+            yield self.frame(split, nrows, start)
 
     def logits(self, nrows: int | None = None, start: int = 0) -> Floats:
-        r"""The true logits of rows, with the arguments of :meth:`frame`."""
-        return self._rows(start, self._stop(nrows, start))[2]
+        r"""The true logits of the same rows as in :meth:`frame`."""
+        blocks = self._blocks(start, self._stop(nrows, start))
+        return np.concatenate([z for _, _, z in blocks])
 
-    @cached_property
+    @property
     def bayes_auc(self) -> float:
         r"""The expected AUC of the true logits, over the rows of the table
-        (at most a million of them).
+        (at most a million of them). For other rows there is
+        :func:`~pyg_featgraph.datasets.planted_logits.bayes_metrics`.
         """
-        return expected_auc(_sigmoid(self._bayes_logits))
+        return self._bayes_metrics['auc']
 
-    @cached_property
+    @property
     def bayes_log_loss(self) -> float:
         r"""The expected log loss of the true logits, over the same rows."""
-        p = _sigmoid(self._bayes_logits)
-        return float(-(p * np.log(p) + (1 - p) * np.log1p(-p)).mean())
+        return self._bayes_metrics['log_loss']
 
     @cached_property
-    def _bayes_logits(self) -> Floats:
-        return self.logits(min(self.num_rows, 1_000_000))
+    def _bayes_metrics(self) -> dict[str, float]:
+        return bayes_metrics(self.logits(min(self.num_rows, 1_000_000)))
 
     def write_criteo(
         self,
@@ -195,7 +259,8 @@ class PlantedInteractions:
         integers and 26 categories, separated by tabs, missing ones empty.
 
         The planted interactions are written beside it as
-        :obj:`<path>.truth.json`. Both files appear as a whole or not at all.
+        :obj:`<path>.truth.json`. Each file appears as a whole or not at all,
+        the rows last.
 
         Args:
             path (str): The file; compressed if it ends in :obj:`.gz`.
@@ -213,39 +278,11 @@ class PlantedInteractions:
                 f'this table has {len(shape)} columns'
             )
         num_rows = self.num_rows if num_rows is None else num_rows
-        path = Path(path)
-        temporary = path.with_name(path.name + '.tmp')
-        options = pacsv.WriteOptions(
-            include_header=False, delimiter='\t', quoting_style='none'
-        )
-        opener = gzip.open if path.suffix == '.gz' else open
-        with (
-            opener(temporary, 'wb') as file,
-            tqdm(total=num_rows, unit='row', disable=not progress) as bar,
-        ):
-            for start in range(0, num_rows, BLOCK):
-                stop = min(start + BLOCK, num_rows)
-                ranks, label, _ = self._rows(start, stop)
-                arrays = [pa.array(label)] + [
-                    column.to_arrow(rank)
-                    for column, rank in zip(self.columns, ranks, strict=True)
-                ]
-                table = pa.table(arrays, names=[self.label, *shape])
-                pacsv.write_csv(table, file, options)
-                bar.update(stop - start)
-        truth = path.with_name(path.name + '.truth.json')
-        truth_temporary = truth.with_name(truth.name + '.tmp')
-        truth_temporary.write_text(
-            json.dumps(
-                [
-                    {'fields': fields, 'strength': strength}
-                    for fields, strength in self.truth.items()
-                ],
-                indent=1,
-            )
-        )
-        os.replace(truth_temporary, truth)
-        os.replace(temporary, path)
+        if num_rows < 1:
+            raise ValueError(f"'num_rows' must be positive (got {num_rows})")
+        blocks = self._blocks(0, num_rows)
+        with tqdm(total=num_rows, unit='row', disable=not progress) as bar:
+            write_text(Path(path), self.columns, blocks, self.truth, bar.update)
 
     def _stop(self, nrows: int | None, start: int) -> int:
         stop = self.num_rows if nrows is None else start + nrows
@@ -253,17 +290,29 @@ class PlantedInteractions:
             raise ValueError(f'No rows from {start} to {stop}')
         return stop
 
-    def _rows(
-        self, start: int, stop: int
-    ) -> tuple[list[NDArray[np.int64]], NDArray[np.int8], Floats]:
+    def _rows(self, start: int, stop: int) -> Block:
         # The rank of the value in each column, the labels and the logits.
+        size = stop - start
+        # A million rows take 160 MB as 32-bit ranks:
+        ranks = np.empty((len(self.columns), size), dtype=np.int32)
+        label, z = np.empty(size, dtype=np.int8), np.empty(size)
+        done = 0
+        for part, part_label, part_z in self._blocks(start, stop):
+            rows = slice(done, done + len(part_z))
+            ranks[:, rows], label[rows], z[rows] = part, part_label, part_z
+            done = rows.stop
+        return list(ranks), label, z
+
+    def _blocks(self, start: int, stop: int) -> Iterator[Block]:
+        # At least one block, which may be empty.
         first, last = start // BLOCK, max(start, stop - 1) // BLOCK
-        draws = []
         for block in range(first, last + 1):
             rng = np.random.default_rng([self.seed, 1, block])
-            draws.append(rng.random((BLOCK, len(self.columns) + 1)))
-        keep = slice(start - first * BLOCK, stop - first * BLOCK)
-        draw = np.concatenate(draws)[keep]
+            draw = rng.random((BLOCK, len(self.columns) + 1))
+            begin = block * BLOCK
+            yield self._draw(draw[max(start - begin, 0) : stop - begin])
+
+    def _draw(self, draw: Floats) -> Block:
         ranks = [
             column.rank(draw[:, i]) for i, column in enumerate(self.columns)
         ]
@@ -284,44 +333,8 @@ class PlantedInteractions:
             for i, code in group:
                 term *= code[ranks[i]]
             z += term
-        label = (draw[:, -1] < _sigmoid(z)).astype(np.int8)
+        label = (draw[:, -1] < sigmoid(z)).astype(np.int8)
         return ranks, label, z
-
-    def _draw_copies(
-        self, correlated: int, rng: np.random.Generator
-    ) -> list[tuple[int, int]]:
-        sources = sorted(
-            {
-                i
-                for group in self._members
-                for i, _ in group
-                if not self.columns[i].is_numeric
-            }
-        )
-        targets = [
-            i
-            for i, column in enumerate(self.columns)
-            if not column.is_numeric and not column.is_small
-        ]
-        if correlated > min(len(targets), correlated * len(sources)):
-            raise ValueError(
-                f"'correlated' is {correlated}, but there are {len(targets)} "
-                f'columns without effect and {len(sources)} categorical '
-                'members'
-            )
-        return [
-            (target, int(rng.choice(sources)))
-            for target in targets[:correlated]
-        ]
-
-    def _solve_intercept(self) -> float:
-        z = self._rows(0, 8 * BLOCK)[2]
-        low, high = -30.0, 30.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            too_many = _sigmoid(z + middle).mean() > self.positive_rate
-            low, high = (low, middle) if too_many else (middle, high)
-        return (low + high) / 2
 
     def __repr__(self) -> str:
         return (
@@ -329,56 +342,3 @@ class PlantedInteractions:
             f'num_columns={len(self.columns)}, '
             f'num_interactions={len(self.truth)})'
         )
-
-
-def expected_auc(p: Floats) -> float:
-    r"""The expected AUC of probabilities that are true.
-
-    Of all pairs of rows, the weight of "first positive, second negative" is
-    :math:`p_i (1 - p_j)`; those with :math:`p_i > p_j` are ranked right.
-    """
-    p = np.sort(p)
-    # Equal probabilities share one place in the ranking:
-    value, start = np.unique(p, return_index=True)
-    positive = np.add.reduceat(p, start)
-    negative = np.add.reduceat(1 - p, start)
-    below = np.cumsum(negative) - negative
-    count = np.diff(np.append(start, len(p)))
-    # A row makes no pair with itself:
-    own = count * value * (1 - value)
-    right = (positive * below).sum()
-    tied = (positive * negative - own).sum()
-    return float(
-        (right + 0.5 * tied) / (positive.sum() * negative.sum() - own.sum())
-    )
-
-
-def _sigmoid(z: Floats) -> Floats:
-    return 1 / (1 + np.exp(-z))
-
-
-def _draw_members(
-    orders: Mapping[int, int], pool: Sequence[int], rng: np.random.Generator
-) -> list[tuple[int, ...]]:
-    if max(orders, default=0) > len(pool):
-        raise ValueError(
-            f'An interaction of order {max(orders)} needs as many columns '
-            f'that can be members, of which there are {len(pool)}'
-        )
-    out: list[tuple[int, ...]] = []
-    for order, count in sorted(orders.items()):
-        tries = 0
-        while sum(len(group) == order for group in out) < count:
-            group = tuple(sorted(rng.choice(pool, order, replace=False)))
-            tries += 1
-            if tries > 1000 * count:
-                raise ValueError(
-                    f'No {count} different interactions of order {order} fit '
-                    f'into {len(pool)} columns'
-                )
-            # A set that contains another would blur which of them is found:
-            if not any(
-                set(group) <= set(g) or set(g) <= set(group) for g in out
-            ):
-                out.append(tuple(int(i) for i in group))
-    return out

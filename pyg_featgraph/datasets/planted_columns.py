@@ -2,6 +2,8 @@ r"""The columns of :class:`~pyg_featgraph.datasets.PlantedInteractions`."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +14,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Ranks = NDArray[np.int64]
+Ranks = NDArray[np.integer]
+#: Of some rows: the ranks of the values in each column, labels and logits.
+Block = tuple[list[Ranks], NDArray[np.int8], Floats]
 
 # Numeric columns are floor(10^(4 u)) with uniform u, so counts from 1 to 9999
 # with an equal share per decade:
@@ -149,3 +153,63 @@ def _with_missing(prob: Floats, missing: float) -> Floats:
     if missing == 0:
         return prob
     return np.append(prob * (1 - missing), missing)
+
+
+def draw_members(
+    orders: Mapping[int, int], pool: Sequence[int], rng: np.random.Generator
+) -> list[tuple[int, ...]]:
+    r"""Draws different sets of columns, none of which contains another.
+
+    Args:
+        orders (dict): How many sets of each size.
+        pool (list of int): The columns to draw from.
+        rng (numpy.random.Generator): The source of randomness.
+    """
+    if max(orders, default=0) > len(pool):
+        raise ValueError(
+            f'An interaction of order {max(orders)} needs as many columns '
+            f'that can be members, of which there are {len(pool)}'
+        )
+    out: list[tuple[int, ...]] = []
+    for order, count in sorted(orders.items()):
+        possible = count <= math.comb(len(pool), order)
+        tries = 0
+        while sum(len(group) == order for group in out) < count:
+            tries += 1
+            if not possible or tries > 1000 * count:
+                raise ValueError(
+                    f'No {count} different interactions of order {order} fit '
+                    f'into {len(pool)} columns'
+                )
+            group = tuple(sorted(rng.choice(pool, order, replace=False)))
+            # A set that contains another would blur which of them is found:
+            if not any(
+                set(group) <= set(g) or set(g) <= set(group) for g in out
+            ):
+                out.append(tuple(int(i) for i in group))
+    return out
+
+
+def draw_copies(
+    columns: Sequence[Column],
+    members: Sequence[tuple[int, ...]],
+    count: int,
+    rng: np.random.Generator,
+) -> list[tuple[int, int]]:
+    r"""Draws which column without effect repeats which categorical member.
+
+    Args:
+        columns (list of Column): The columns of the table.
+        members (list of tuple): The members of each interaction.
+        count (int): The number of columns that repeat another.
+        rng (numpy.random.Generator): The source of randomness.
+    """
+    used = {i for group in members for i in group}
+    sources = sorted(i for i in used if not columns[i].is_numeric)
+    targets = [i for i, column in enumerate(columns) if not column.is_small]
+    if count > (len(targets) if sources else 0):
+        raise ValueError(
+            f"'correlated' is {count}, but there are {len(targets)} columns "
+            f'without effect and {len(sources)} categorical members'
+        )
+    return [(target, int(rng.choice(sources))) for target in targets[:count]]

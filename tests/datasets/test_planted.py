@@ -8,7 +8,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pyg_featgraph.datasets import Criteo, PlantedInteractions
-from pyg_featgraph.datasets.planted import BLOCK, expected_auc
+from pyg_featgraph.datasets.planted import BLOCK
+from pyg_featgraph.datasets.planted_logits import bayes_metrics
 
 
 def small(**options):
@@ -38,7 +39,7 @@ def test_rows_do_not_depend_on_how_they_are_read():
     df = data.frame()
     pd.testing.assert_frame_equal(small(num_rows=100).frame(), df[:100])
     start = BLOCK - 5
-    part = data.frame(10, start)
+    part = data.frame(nrows=10, start=start)
     pd.testing.assert_frame_equal(
         part, df[start : start + 10].reset_index(drop=True)
     )
@@ -47,6 +48,7 @@ def test_rows_do_not_depend_on_how_they_are_read():
     np.testing.assert_array_equal(
         data.logits(10, start), data.logits()[start : start + 10]
     )
+    assert data.frame(nrows=0, start=BLOCK).shape == (0, df.shape[1])
     assert not small(seed=1).frame().equals(df[:2000])
 
 
@@ -83,29 +85,107 @@ def test_logits_are_the_effects():
     assert set(np.unique(label)) == {0, 1}
 
 
+def mean_difference(z, where):
+    """Of two parts of the rows, in standard errors."""
+    a, b = z[where], z[~where]
+    error = math.sqrt(a.var() / len(a) + b.var() / len(b))
+    return (a.mean() - b.mean()) / error
+
+
+def test_strength_is_the_deviation_of_each_order():
+    data = small(strength={2: 0.5, 3: 2.0}, main_strength=0.0)
+    assert sorted(data.truth.values()) == [0.5, 0.5, 2.0]
+    # Different interactions are uncorrelated, so that variances add up. Terms
+    # have few levels, so 5 % is many standard errors on this many rows:
+    expected = 0.5**2 + 0.5**2 + 2.0**2
+    assert data.logits(200_000).var() == pytest.approx(expected, rel=0.05)
+
+
 def test_missing_entries_are_informative():
-    data = PlantedInteractions(seed=1)
-    effects = [
-        effect[-1] for i, effect in data._main if data.columns[i].missing > 0
-    ]
-    assert len(effects) > 5
-    assert np.abs(effects).max() > 0.1
+    data = PlantedInteractions(strength=0.0, seed=1)
+    df, z = data.frame(nrows=50_000), data.logits(50_000)
+    main = {data.columns[i].name for i, _ in data._main}
+    with_missing = [name for name in main if df[name].isna().any()]
+    shifts = [mean_difference(z, df[name].isna()) for name in with_missing]
+    assert len(shifts) > 5
+    assert np.abs(shifts).max() > 20
 
 
-def test_expected_auc_is_that_of_all_pairs():
+def test_distractors_carry_no_signal():
+    data = PlantedInteractions(seed=2)
+    df, z = data.frame(nrows=50_000), data.logits(50_000)
+    assert len(data.noise_columns) == 13
+    for name in data.noise_columns:
+        # The most frequent value and, where there are any, missing ones:
+        first = (df[name] == df[name].mode()[0]).to_numpy(bool)
+        missing = df[name].isna().to_numpy()
+        assert abs(mean_difference(z, first)) < 4.5
+        assert not missing.any() or abs(mean_difference(z, missing)) < 4.5
+
+
+def test_labels_do_not_betray_interactions():
+    # Without main effects nothing is left in the rate of positives by value
+    # that logistic regression on single columns could use (the logistic
+    # function bends, so this is not implied by purity of the logits).
+    data = PlantedInteractions(60_000, main_strength=0.0)
+    df = data.frame()
+    y, z = df['label'].to_numpy(), data.logits()
+    members = sorted(set(itertools.chain(*data.truth)))
+    score = np.zeros(len(df))
+    for name in members:
+        value = df[name]
+        if name[0] == 'I':
+            value = pd.qcut(value, 20, labels=False, duplicates='drop')
+        code, groups = pd.factorize(value)
+        counts = np.bincount(code[:40_000] + 1, minlength=len(groups) + 1)
+        hits = np.bincount(code[:40_000] + 1, y[:40_000], len(groups) + 1)
+        rate = (hits + 25) / (counts + 100)
+        score += np.log(rate / (1 - rate))[code + 1]
+    # The standard error of an AUC of 20,000 rows is about 0.005:
+    assert roc_auc_score(y[40_000:], score[40_000:]) < 0.53
+    assert roc_auc_score(y[40_000:], z[40_000:]) > 0.9
+
+
+@pytest.mark.parametrize('with_labels', [False, True])
+def test_bayes_metrics_are_those_of_all_pairs(with_labels):
     rng = np.random.default_rng(0)
-    p = rng.choice([0.1, 0.3, 0.35, 0.8], 40)
+    z = rng.choice([-2.0, -0.5, -0.4, 1.5], 40)
+    p = 1 / (1 + np.exp(-z))
+    y = rng.integers(0, 2, 40) if with_labels else None
+    weight = y if with_labels else p
     right = total = 0.0
     for i, j in itertools.permutations(range(40), 2):
-        weight = p[i] * (1 - p[j])
-        total += weight
-        right += weight * (1.0 if p[i] > p[j] else 0.5 if p[i] == p[j] else 0)
-    assert expected_auc(p) == pytest.approx(right / total, rel=1e-12)
+        pair = weight[i] * (1 - weight[j])
+        total += pair
+        right += pair * (1.0 if z[i] > z[j] else 0.5 if z[i] == z[j] else 0)
+    loss = -(weight * np.log(p) + (1 - weight) * np.log(1 - p)).mean()
+    metrics = bayes_metrics(z, y)
+    assert metrics['auc'] == pytest.approx(right / total, rel=1e-12)
+    assert metrics['log_loss'] == pytest.approx(loss, rel=1e-12)
+
+
+def test_bayes_metrics_reject_what_has_no_auc():
+    with pytest.raises(ValueError, match='needs positive and negative'):
+        bayes_metrics([0.1, 0.2], [1, 1])
+    with pytest.raises(ValueError, match='One label for each logit'):
+        bayes_metrics([0.1, 0.2], [1])
+
+
+@pytest.mark.filterwarnings('error')
+def test_huge_logits():
+    data = small(strength=1000.0)
+    assert np.abs(data.logits()).max() > 800
+    # With 65,536 and 2,000 rows, as above:
+    error = math.sqrt(0.25 * 0.75 * (1 / 2000 + 1 / (8 * BLOCK)))
+    assert abs(data.frame()['label'].mean() - 0.25) < 4 * error
+    assert data.bayes_auc > 0.99
+    assert 0 <= data.bayes_log_loss < 0.05
 
 
 def test_bayes_metrics_are_those_of_the_labels():
     data = small(num_rows=40_000)
     z, y = data.logits(), data.frame()['label'].to_numpy()
+    assert bayes_metrics(z, y)['auc'] == pytest.approx(roc_auc_score(y, z))
     # The standard error of an AUC from 10,000 positives is below 0.005:
     assert abs(roc_auc_score(y, z) - data.bayes_auc) < 0.02
     loss = np.logaddexp(0, z) - y * z
@@ -136,6 +216,40 @@ def test_write_criteo(tmp_path):
     assert len(list(tmp_path.iterdir())) == 4
     with pytest.raises(ValueError, match='has 11 columns'):
         small().write_criteo(tmp_path / 'other.txt')
+    with pytest.raises(ValueError, match="'num_rows' must be positive"):
+        data.write_criteo(tmp_path / 'other.txt', 0)
+
+
+def test_write_criteo_leaves_nothing_half_done(tmp_path, monkeypatch):
+    data = PlantedInteractions(2 * BLOCK)
+    path = tmp_path / 'log.txt'
+    path.write_text('of before')
+    draw, calls = data._draw, []
+
+    def fails(rows):
+        calls.append(rows)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return draw(rows)
+
+    monkeypatch.setattr(data, '_draw', fails)
+    with pytest.raises(KeyboardInterrupt):
+        data.write_criteo(path)
+    assert [file.name for file in tmp_path.iterdir()] == ['log.txt']
+    assert path.read_text() == 'of before'
+
+
+def test_schema():
+    data = small()
+    assert data.schema().names == tuple(data.frame(nrows=1).columns[1:])
+    numeric = data.schema().fields[0]
+    assert (numeric.transform, numeric.bins) == ('quantile', (20,))
+    for schema in (
+        data.schema(transform='log1p'),
+        data.schema(overrides={'I1': {'transform': 'log1p'}}),
+    ):
+        assert schema.fields[0].transform == 'log1p'
+        assert schema.fields[-1].min_count == 10
 
 
 @pytest.mark.parametrize(
@@ -145,8 +259,26 @@ def test_write_criteo(tmp_path):
         ({'orders': {5: 1}}, "'orders' must lie in 2 to 4"),
         ({'orders': {2: 100}}, 'No 100 different interactions'),
         ({'positive_rate': 1.0}, "'positive_rate' must lie"),
+        ({'orders': {2: -1}}, r"'orders\[2\]' is negative"),
+        ({'orders': {4: 1, 3: 1}, 'strength': {3: 1.0}}, 'an entry for each'),
+        ({'strength': math.nan}, 'must be finite'),
+        ({'main_strength': math.inf}, 'must be finite'),
+        ({'correlated': -1}, "'correlated' is negative"),
+        ({'seed': -1}, "'seed' is negative"),
     ],
 )
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
+
+
+def test_bad_rows():
+    data = small()
+    with pytest.raises(ValueError, match='has no parts'):
+        data.frame('train')
+    with pytest.raises(ValueError, match='No rows from 0 to -5'):
+        data.logits(-5)
+    with pytest.raises(ValueError, match="'chunk_rows' must be positive"):
+        next(data.chunks(0))
+    with pytest.raises(ValueError, match='at least one column'):
+        PlantedInteractions(10, {}, 0, 0)

@@ -124,6 +124,20 @@ def test_compiles_without_graph_breaks(name, table):
     torch._dynamo.utils.counters.clear()
 
 
+@pytest.mark.parametrize('name', MODELS)
+def test_mixed_precision(name, table):
+    model = randomise(MODELS[name](table.info))
+    batch = table[:32]
+    with torch.autocast('cpu', torch.bfloat16):
+        out = model(batch)
+        out.float().sum().backward()
+    expected = model(batch)
+    # bfloat16 has 8 bits; activations pass a few layers:
+    error = (out.float() - expected).norm() / expected.norm()
+    assert error < 0.1
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_fm_is_the_sum_over_pairs(table):
     model = randomise(FM(table.info, 4)).double()
     batch = table[:5]

@@ -247,6 +247,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 
 
 _attention.register_autograd(_backward, setup_context=_setup_context)
+# Under mixed precision the parameters stay in single precision, and so must
+# what they meet:
+for _device in ('cpu', 'cuda'):
+    _attention.register_autocast(_device, torch.float32)
+    _attention_backward.register_autocast(_device, torch.float32)
 
 
 def _chunks(x: Tensor, heads: int) -> Iterator[slice]:

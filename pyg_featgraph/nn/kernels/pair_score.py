@@ -115,6 +115,11 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
 
 
 _pair_score.register_autograd(_backward, setup_context=_setup_context)
+# Under mixed precision the parameters stay in single precision, and so must
+# what they meet:
+for _device in ('cpu', 'cuda'):
+    _pair_score.register_autocast(_device, torch.float32)
+    _pair_score_backward.register_autocast(_device, torch.float32)
 
 
 def _products(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
