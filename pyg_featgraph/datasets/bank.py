@@ -29,8 +29,8 @@ class BankMarketing(TableDataset):
 
     Args:
         root (str): The file, or its folder.
-        download (bool, optional): Not possible: UCI offers it within nested
-            archives. (default: :obj:`False`)
+        download (bool, optional): Whether to fetch it.
+            (default: :obj:`False`)
         on_bad_lines (str, optional): See
             :class:`~pyg_featgraph.datasets.TableDataset`.
             (default: :obj:`"error"`)
@@ -38,6 +38,12 @@ class BankMarketing(TableDataset):
 
     label = 'y'
     published_rows: ClassVar[Mapping[str | None, int]] = {None: 41_188}
+    urls: ClassVar[Mapping[str, str]] = {
+        'bank-additional-full.csv': (
+            'https://archive.ics.uci.edu/ml/machine-learning-databases/00222/'
+            'bank-additional.zip#bank-additional/bank-additional-full.csv'
+        )
+    }
     homepage = 'https://archive.ics.uci.edu/dataset/222/bank+marketing'
 
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:

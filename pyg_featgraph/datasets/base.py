@@ -3,9 +3,11 @@ r"""What the readers of public data sets have in common."""
 from __future__ import annotations
 
 import os
+import shutil
 import urllib.error
 import urllib.request
 import warnings
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,7 +40,8 @@ class TableDataset(ABC):
     splits: tuple[str, ...] = ()
     #: The number of rows of each part as published.
     published_rows: ClassVar[Mapping[str | None, int]] = {}
-    #: Where files are fetched from, by file name.
+    #: Where files are fetched from, by file name; behind a "#" stands the
+    #: member of an archive.
     urls: ClassVar[Mapping[str, str]] = {}
     #: Where to get the files if they cannot be fetched.
     homepage: str
@@ -168,19 +171,33 @@ class TableDataset(ABC):
                 f"into '{self.root}'"
             )
         self.root.mkdir(parents=True, exist_ok=True)
-        for name, url in self.urls.items():
-            path = self.root / name
-            if path.exists():
-                continue
-            temporary = path.with_name(name + '.tmp')
+        wanted: dict[str, list[tuple[str, str]]] = {}
+        for name, address in self.urls.items():
+            if not (self.root / name).exists():
+                url, _, member = address.partition('#')
+                wanted.setdefault(url, []).append((name, member))
+        for url, files in wanted.items():
+            fetched = self.root / 'download.tmp'
             try:
-                urllib.request.urlretrieve(url, temporary)
+                urllib.request.urlretrieve(url, fetched)
             except (urllib.error.URLError, OSError) as error:
                 raise DataError(
                     f"'{url}' cannot be fetched ({error}); get the file by "
                     f"other means and put it into '{self.root}'"
                 ) from error
-            os.replace(temporary, path)
+            for name, member in files:
+                temporary = self.root / f'{name}.tmp'
+                if member:
+                    with (
+                        zipfile.ZipFile(fetched) as archive,
+                        archive.open(member) as source,
+                        open(temporary, 'wb') as target,
+                    ):
+                        shutil.copyfileobj(source, target)
+                else:
+                    os.replace(fetched, temporary)
+                os.replace(temporary, self.root / name)
+            fetched.unlink(missing_ok=True)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}('{self.root}')"

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,9 @@ class MovieLens1M(TableDataset):
     Args:
         root (str): The folder with :obj:`ratings.dat` (plain or compressed),
             :obj:`users.dat` and :obj:`movies.dat`.
-        download (bool, optional): Not possible: GroupLens asks everyone to
-            fetch the archive from its site. (default: :obj:`False`)
+        download (bool, optional): Whether to fetch the archive of GroupLens,
+            whose terms forbid to pass the files on.
+            (default: :obj:`False`)
         on_bad_lines (str, optional): See
             :class:`~pyg_featgraph.datasets.TableDataset`.
             (default: :obj:`"error"`)
@@ -37,6 +39,13 @@ class MovieLens1M(TableDataset):
     """
 
     label = 'label'
+    urls: ClassVar[Mapping[str, str]] = {
+        name: (
+            'https://files.grouplens.org/datasets/movielens/ml-1m.zip'
+            f'#ml-1m/{name}'
+        )
+        for name in ('ratings.dat', 'users.dat', 'movies.dat')
+    }
     homepage = 'https://grouplens.org/datasets/movielens/1m/'
 
     def __init__(
@@ -103,8 +112,8 @@ class MovieLens1M(TableDataset):
         path = self.root / name
         if not path.is_file():
             raise DataError(
-                f"'{name}' is not in '{self.root}'. Get the archive from "
-                f'{self.homepage} and unpack it there'
+                f"'{name}' is not in '{self.root}'. Pass download=True to "
+                'fetch it'
             )
         text = path.read_text(encoding='latin-1')
         return pd.Series(text.splitlines(), dtype='str')

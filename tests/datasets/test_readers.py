@@ -219,6 +219,18 @@ def test_adult_download(tmp_path, monkeypatch):
         Adult(tmp_path / 'other').frame('train')
 
 
+def test_download_of_an_archive(tmp_path, monkeypatch):
+    path = tmp_path / 'source.zip'
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name in MovieLens1M.urls:
+            archive.writestr(f'ml-1m/{name}', f'text of {name}')
+    urls = {name: f'{path.as_uri()}#ml-1m/{name}' for name in MovieLens1M.urls}
+    monkeypatch.setattr(MovieLens1M, 'urls', urls)
+    MovieLens1M(tmp_path / 'target', download=True)
+    got = {p.name: p.read_text() for p in (tmp_path / 'target').iterdir()}
+    assert got == {name: f'text of {name}' for name in urls}
+
+
 def test_bank(tmp_path):
     header = ';'.join(f'"{name}"' for name in BANK_COLUMNS)
     row = (
