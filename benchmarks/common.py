@@ -31,14 +31,15 @@ def spread(values, scale=1.0, digits=0):
     return f'{mid} [{low}-{high}]'
 
 
-def report(rows, path=None, **facts):
+def report(rows, path, facts):
     """Prints rows (dicts) as a Markdown table, and everything as JSON."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     print('| ' + ' | '.join(names) + ' |')
     print('| ' + ' | '.join('---' for _ in names) + ' |')
     for row in rows:
         print('| ' + ' | '.join(str(row.get(n, '')) for n in names) + ' |')
-    facts |= {
+    facts = {
+        **facts,
         'torch': torch.__version__,
         'threads': torch.get_num_threads(),
         'machine': platform.processor() or platform.machine(),

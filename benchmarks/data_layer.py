@@ -68,7 +68,7 @@ def main():
     for name in forms:
         rates = [args.graphs / s for s in seconds[name]]
         rows.append({'what': name, 'rows per second': spread(rates)})
-    report(rows, args.json, **vars(args))
+    report(rows, args.json, vars(args))
 
 
 if __name__ == '__main__':

@@ -119,7 +119,7 @@ def main():
         }
         for name in args.forms
     ]
-    report(rows, args.json, **vars(args))
+    report(rows, args.json, vars(args))
 
 
 if __name__ == '__main__':

@@ -199,7 +199,7 @@ def main():
                 text += f' ± {statistics.stdev(numbers):.{digits}f}'
             row[key] = text
         rows.append(row)
-    report(rows, args.json, **vars(args))
+    report(rows, args.json, vars(args))
 
 
 if __name__ == '__main__':

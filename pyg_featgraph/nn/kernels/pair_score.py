@@ -66,7 +66,11 @@ def _pair_score_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n = x.size(1)
     _, to_pairs, share = _pairs(n, x.device)
-    grad_x = torch.zeros_like(x, memory_format=torch.contiguous_format)
+    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+    # What pair (i, i + s) sends to node i + s is to be summed over s. Each s
+    # has a lane of its own in which node j stands at place j of 2n, so that
+    # the sum is over lanes; between, there are zeros.
+    lanes, skewed = _lanes(x)
     grad_weight = torch.zeros_like(weight)
     grad_bias = torch.zeros_like(bias)
     grad_att = torch.zeros_like(att)
@@ -85,11 +89,10 @@ def _pair_score_backward(
         grad_weight.addmm_(grad_hidden.t(), flat)
         # The products are not needed any more and lend their memory:
         torch.mm(grad_hidden, weight, out=flat)
-        twice = torch.cat([x[rows], x[rows]], dim=1)
-        grad_twice = torch.zeros_like(twice)
-        for s in range(v.size(1)):
-            grad_x[rows].addcmul_(v[:, s], twice[:, s : s + n])
-            grad_twice[:, s : s + n].addcmul_(v[:, s], x[rows])
+        part = x[rows].unsqueeze(1)
+        torch.mul(v, part, out=skewed[: v.size(0)])
+        grad_twice = lanes[: v.size(0)].sum(dim=1)
+        torch.sum(v.mul_(_shifted(x[rows])), dim=1, out=grad_x[rows])
         grad_x[rows].add_(grad_twice[:, :n]).add_(grad_twice[:, n:])
     return grad_x, grad_weight, grad_bias, grad_att
 
@@ -126,19 +129,39 @@ def _products(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     # Yields chunks of rows with the products of their pairs, [rows, S, n, d],
     # all in the same memory: fresh memory costs more than the products.
     size, n, d = x.size()
-    num_shifts = n // 2 + 1
-    limit = _GPU_CHUNK if x.is_cuda else _CPU_CHUNK
-    step = max(1, limit // (num_shifts * n * d * x.element_size()))
-    buffer = x.new_empty(min(step, size), num_shifts, n, d)
+    step = _rows_of_chunk(x)
+    buffer = x.new_empty(step, n // 2 + 1, n, d)
     for start in range(0, size, step):
         part = x[start : start + step]
-        twice = torch.cat([part, part], dim=1)
-        shifted = twice.as_strided(
-            (part.size(0), num_shifts, n, d), (2 * n * d, d, d, 1)
-        )
         out = buffer[: part.size(0)]
-        torch.mul(part.unsqueeze(1), shifted, out=out)
+        torch.mul(part.unsqueeze(1), _shifted(part), out=out)
         yield slice(start, start + part.size(0)), out
+
+
+def _shifted(x: Tensor) -> Tensor:
+    # Entry (s, i) is node i + s, [rows, S, n, d], without copying nodes for
+    # each s.
+    size, n, d = x.size()
+    twice = torch.cat([x, x], dim=1)
+    return twice.as_strided((size, n // 2 + 1, n, d), (2 * n * d, d, d, 1))
+
+
+def _lanes(x: Tensor) -> tuple[Tensor, Tensor]:
+    _, n, d = x.size()
+    step, num_shifts = _rows_of_chunk(x), n // 2 + 1
+    lanes = x.new_zeros(step, num_shifts, 2 * n, d)
+    skewed = lanes.as_strided(
+        (step, num_shifts, n, d),
+        (num_shifts * 2 * n * d, (2 * n + 1) * d, d, 1),
+    )
+    return lanes, skewed
+
+
+def _rows_of_chunk(x: Tensor) -> int:
+    size, n, d = x.size()
+    limit = _GPU_CHUNK if x.is_cuda else _CPU_CHUNK
+    step = limit // ((n // 2 + 1) * n * d * x.element_size())
+    return max(1, min(step, size))
 
 
 @lru_cache(maxsize=16)
