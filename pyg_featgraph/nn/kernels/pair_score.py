@@ -75,20 +75,29 @@ def _pair_score_backward(
     grad_bias = torch.zeros_like(bias)
     grad_att = torch.zeros_like(att)
     for rows, v in _products(x):
-        flat = v.flatten(0, 2)
-        hidden = torch.addmm(bias, flat, weight.t()).relu_()
         # Both entries of a symmetric pair flow into its score:
         g = grad[rows]
         g = (g + g.transpose(1, 2)).flatten(1).index_select(1, to_pairs)
         g = g.mul_(share.to(g.dtype)).flatten()
+        flat = some = v.flatten(0, 2)
+        # After a selection most pairs may have no gradient. (On a GPU it would
+        # cost more to ask than to go on with all.)
+        used = None
+        if not g.is_cuda and g.count_nonzero() < 0.5 * g.numel():
+            used = g.nonzero().squeeze(1)
+            g, some = g[used], flat.index_select(0, used)
+        hidden = torch.addmm(bias, some, weight.t()).relu_()
         grad_att.addmv_(hidden.t(), g)
         grad_hidden = torch.ops.aten.threshold_backward(
             torch.outer(g, att), hidden, 0
         )
         grad_bias += grad_hidden.sum(0)
-        grad_weight.addmm_(grad_hidden.t(), flat)
+        grad_weight.addmm_(grad_hidden.t(), some)
         # The products are not needed any more and lend their memory:
-        torch.mm(grad_hidden, weight, out=flat)
+        if used is None:
+            torch.mm(grad_hidden, weight, out=flat)
+        else:
+            flat.zero_().index_copy_(0, used, torch.mm(grad_hidden, weight))
         part = x[rows].unsqueeze(1)
         torch.mul(v, part, out=skewed[: v.size(0)])
         grad_twice = lanes[: v.size(0)].sum(dim=1)
