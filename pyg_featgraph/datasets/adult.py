@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from pyg_featgraph.data import FieldSchema
 from pyg_featgraph.datasets.base import TableDataset
-from pyg_featgraph.datasets.reader import TextFormat
+from pyg_featgraph.datasets.text import TextFormat
 
 NUMERIC = (
     *('age', 'fnlwgt', 'education_num'),
@@ -39,13 +39,26 @@ class Adult(TableDataset):
 
     label = 'income'
     splits = ('train', 'test')
+    single_file = False
     published_rows: ClassVar[Mapping[str | None, int]] = {
         'train': 32_561,
         'test': 16_281,
         None: 48_842,
     }
+    kinds: ClassVar[Mapping[str, str]] = {
+        name: 'numeric' if name in NUMERIC else 'categorical'
+        for name in COLUMNS[:-1]
+    }
     urls: ClassVar[Mapping[str, str]] = {
         name: _URL + name for name in ('adult.data', 'adult.test')
+    }
+    sha256: ClassVar[Mapping[str, str]] = {
+        f'{_URL}adult.data': (
+            '5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d'
+        ),
+        f'{_URL}adult.test': (
+            'a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05'
+        ),
     }
     homepage = 'https://archive.ics.uci.edu/dataset/2/adult'
 
@@ -62,7 +75,7 @@ class Adult(TableDataset):
             self.label,
             # The test part has a dot behind its labels:
             {'<=50K': 0, '>50K': 1, '<=50K.': 0, '>50K.': 1},
-            missing=('?', ''),
+            missing=('?', '', 'nan', 'NaN'),
             skip=lambda line: line.startswith('|'),
         )
         names = {'train': 'adult.data', 'test': 'adult.test'}

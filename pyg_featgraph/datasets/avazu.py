@@ -8,7 +8,8 @@ import pandas as pd
 
 from pyg_featgraph.data import Field, FieldSchema
 from pyg_featgraph.datasets.base import TableDataset
-from pyg_featgraph.datasets.reader import TextFormat
+from pyg_featgraph.datasets.files import find_file
+from pyg_featgraph.datasets.text import TextFormat
 
 # The order of the columns in the original file:
 COLUMNS = (
@@ -17,6 +18,8 @@ COLUMNS = (
     *('device_ip', 'device_model', 'device_type', 'device_conn_type'),
     *('C14', 'C15', 'C16', 'C17', 'C18', 'C19', 'C20', 'C21'),
 )
+# YYMMDDHH:
+_HOUR = r'^\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])$'
 
 
 class Avazu(TableDataset):
@@ -43,6 +46,7 @@ class Avazu(TableDataset):
     def __init__(
         self,
         root: str | os.PathLike[str],
+        *,
         download: bool = False,
         on_bad_lines: str = 'error',
         keep_id: bool = False,
@@ -50,7 +54,7 @@ class Avazu(TableDataset):
     ) -> None:
         self.keep_id = keep_id
         self.split_hour = split_hour
-        super().__init__(root, download, on_bad_lines)
+        super().__init__(root, download=download, on_bad_lines=on_bad_lines)
 
     def schema(self, **defaults: Any) -> FieldSchema:
         defaults.setdefault('min_count', 5)
@@ -63,14 +67,32 @@ class Avazu(TableDataset):
         return FieldSchema(fields, self.label)
 
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:
-        path = self._file('train.csv', 'train.gz', 'train.csv.gz')
-        return [(path, TextFormat(COLUMNS, (), self.label, header=True))]
+        text = TextFormat(
+            COLUMNS,
+            (),
+            self.label,
+            header=True,
+            patterns={'hour': _HOUR} if self.split_hour else {},
+        )
+        return [(self._path(), text)]
+
+    def _path(self) -> Path:
+        # On Kaggle it is train.gz, without the csv:
+        return find_file(self.root, 'train') or self._file('train.csv')
+
+    def _published(self, split: str | None) -> int | None:
+        # Other names stand for samples:
+        return 40_428_967 if self._path().stem.startswith('train') else None
 
     def _finish(self, df: pd.DataFrame) -> pd.DataFrame:
         if not self.keep_id:
             df = df.drop(columns='id')
         if self.split_hour:
-            date = pd.to_datetime(df['hour'].str[:6], format='%y%m%d')
-            df['weekday'] = date.dt.day_of_week.astype('str')
+            date = pd.to_datetime(
+                df['hour'].str[:6], format='%y%m%d', errors='coerce'
+            )
+            # By integers that can be missing, lest a day become "1.0":
+            day = date.dt.day_of_week.astype('Int64')
+            df['weekday'] = day.astype('str')
             df['hour'] = df['hour'].str[6:]
         return df

@@ -3,20 +3,19 @@ r"""What the readers of public data sets have in common."""
 from __future__ import annotations
 
 import os
-import shutil
-import urllib.error
-import urllib.request
 import warnings
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from pyg_featgraph.data import FieldSchema
-from pyg_featgraph.datasets.reader import BadLines, TextFormat, read_text
+from pyg_featgraph.datasets.files import fetch, find_file
+from pyg_featgraph.datasets.reader import read_text
+from pyg_featgraph.datasets.text import BadLines, TextFormat
 from pyg_featgraph.errors import DataError
 
 
@@ -40,21 +39,29 @@ class TableDataset(ABC):
     splits: tuple[str, ...] = ()
     #: The number of rows of each part as published.
     published_rows: ClassVar[Mapping[str | None, int]] = {}
+    #: The columns that become fields, in order, and their kinds.
+    kinds: ClassVar[Mapping[str, str]]
+    #: Whether the data set is a single file.
+    single_file: ClassVar[bool] = True
     #: Where files are fetched from, by file name; behind a "#" stands the
     #: member of an archive.
     urls: ClassVar[Mapping[str, str]] = {}
+    #: The checksums of what is fetched, by address, where they are known.
+    sha256: ClassVar[Mapping[str, str]] = {}
     #: Where to get the files if they cannot be fetched.
     homepage: str
 
     def __init__(
         self,
         root: str | os.PathLike[str],
+        *,
         download: bool = False,
         on_bad_lines: str = 'error',
     ) -> None:
         self.root = Path(root)
         self.on_bad_lines = on_bad_lines
         self._bad = BadLines(on_bad_lines)
+        self._rows = 0
         if download:
             self._download()
 
@@ -78,7 +85,20 @@ class TableDataset(ABC):
             **defaults: As in
                 :meth:`~pyg_featgraph.data.FieldSchema.infer`.
         """
-        return FieldSchema.infer(self.frame(nrows=100), self.label, **defaults)
+        kinds = self._kinds()
+        return FieldSchema.infer(
+            pd.DataFrame(columns=[self.label, *kinds]),
+            self.label,
+            {name: {'kind': kind} for name, kind in kinds.items()},
+            **defaults,
+        )
+
+    def _kinds(self) -> Mapping[str, str]:
+        return self.kinds
+
+    def _published(self, split: str | None) -> int | None:
+        # The number of rows that a full reading should find.
+        return self.published_rows.get(split)
 
     def chunks(
         self, chunk_rows: int = 100_000, split: str | None = None
@@ -94,31 +114,33 @@ class TableDataset(ABC):
             raise ValueError(
                 f"'split' must be one of {self.splits} (got '{split}')"
             )
+        if chunk_rows < 1:
+            raise ValueError(
+                f"'chunk_rows' must be at least 1 (got {chunk_rows})"
+            )
         self._bad = BadLines(self.on_bad_lines)
-        rest: list[pd.DataFrame] = []
-        waiting = total = 0
-        for path, text in self._sources(split):
-            for df in read_text(path, text, self._bad):
-                rest.append(self._finish(df))
-                waiting += len(df)
-                total += len(df)
-                if waiting >= chunk_rows:
-                    joined = pd.concat(rest, ignore_index=True)
-                    cut = waiting - waiting % chunk_rows
-                    for start in range(0, cut, chunk_rows):
-                        part = joined.iloc[start : start + chunk_rows]
-                        yield part.reset_index(drop=True)
-                    rest, waiting = [joined.iloc[cut:]], waiting - cut
-        if waiting:
-            yield pd.concat(rest, ignore_index=True)
-        self._bad.report()
-        expected = self.published_rows.get(split)
-        if expected is not None and total + self.skipped != expected:
+        self._rows = 0
+        try:
+            yield from _recut(self._blocks(split), chunk_rows)
+        finally:
+            # Also if the caller needs no more rows:
+            self._bad.report()
+        if not self._rows:
+            raise DataError(f"'{self.root}' has no rows that can be used")
+        found = self._rows + self.skipped
+        expected = self._published(split)
+        if expected is not None and found != expected:
             warnings.warn(
-                f"'{self.root}' has {total + self.skipped} rows, but "
-                f'{expected} were published',
+                f"'{self.root}' has {found} rows, but {expected} were "
+                'published',
                 stacklevel=2,
             )
+
+    def _blocks(self, split: str | None) -> Iterator[pd.DataFrame]:
+        for path, text in self._sources(split):
+            for df in read_text(path, text, self._bad):
+                self._rows += len(df)
+                yield self._finish(df)
 
     def frame(
         self, split: str | None = None, nrows: int | None = None
@@ -133,34 +155,40 @@ class TableDataset(ABC):
             DataError: With the file, line, column and value, where something
                 cannot be read.
         """
+        if nrows is not None and nrows < 0:
+            raise ValueError(f"'nrows' must not be negative (got {nrows})")
         parts = []
-        missing = nrows
-        chunk = 100_000 if nrows is None else max(nrows, 1)
-        for df in self.chunks(chunk, split):
-            parts.append(df if missing is None else df.iloc[:missing])
-            if missing is not None:
-                missing -= len(parts[-1])
-                if missing <= 0:
+        chunk_rows = 100_000 if nrows is None else max(nrows, 1)
+        with closing(self.chunks(chunk_rows, split)) as chunks:
+            for df in chunks:
+                parts.append(df[:nrows])
+                if nrows is not None:
+                    # The first chunk is as long as what is asked for.
                     break
-        if not parts:
-            raise DataError(f"'{self.root}' has no rows")
         return pd.concat(parts, ignore_index=True)
 
-    def _file(self, *names: str) -> Path:
-        # The first of several possible names that exists.
+    def _file(self, name: str) -> Path:
         if self.root.is_file():
-            return self.root
-        for name in names:
-            if (self.root / name).is_file():
-                return self.root / name
-        raise DataError(
-            f"None of {list(names)} is in '{self.root}'. "
-            + (
-                'Pass download=True to fetch it'
-                if self.urls
-                else f'Get it from {self.homepage} and put it there; its '
-                'licence does not allow to fetch it for you'
+            if self.single_file:
+                return self.root
+            raise DataError(
+                f"'{self.root}' is a file, but {self.__class__.__name__} has "
+                'several: pass their folder'
             )
+        path = find_file(self.root, name)
+        if path is None:
+            raise DataError(
+                f"'{name}' is not in '{self.root}', nor compressed. "
+                + self._where_to_get()
+            )
+        return path
+
+    def _where_to_get(self) -> str:
+        if self.urls:
+            return 'Pass download=True to fetch it'
+        return (
+            f'Get it from {self.homepage} and put it there; its licence does '
+            'not allow to fetch it for you'
         )
 
     def _download(self) -> None:
@@ -170,34 +198,28 @@ class TableDataset(ABC):
                 f'fetch it for you: get it from {self.homepage} and put it '
                 f"into '{self.root}'"
             )
-        self.root.mkdir(parents=True, exist_ok=True)
-        wanted: dict[str, list[tuple[str, str]]] = {}
-        for name, address in self.urls.items():
-            if not (self.root / name).exists():
-                url, _, member = address.partition('#')
-                wanted.setdefault(url, []).append((name, member))
-        for url, files in wanted.items():
-            fetched = self.root / 'download.tmp'
-            try:
-                urllib.request.urlretrieve(url, fetched)
-            except (urllib.error.URLError, OSError) as error:
-                raise DataError(
-                    f"'{url}' cannot be fetched ({error}); get the file by "
-                    f"other means and put it into '{self.root}'"
-                ) from error
-            for name, member in files:
-                temporary = self.root / f'{name}.tmp'
-                if member:
-                    with (
-                        zipfile.ZipFile(fetched) as archive,
-                        archive.open(member) as source,
-                        open(temporary, 'wb') as target,
-                    ):
-                        shutil.copyfileobj(source, target)
-                else:
-                    os.replace(fetched, temporary)
-                os.replace(temporary, self.root / name)
-            fetched.unlink(missing_ok=True)
+        if not self.root.is_file():
+            fetch(self.root, self.urls, self.sha256)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}('{self.root}')"
+
+
+def _recut(
+    blocks: Iterator[pd.DataFrame], chunk_rows: int
+) -> Iterator[pd.DataFrame]:
+    # The same rows in chunks of one length, but for the last.
+    rest: list[pd.DataFrame] = []
+    waiting = 0
+    for block in blocks:
+        rest.append(block)
+        waiting += len(block)
+        if waiting >= chunk_rows:
+            joined = pd.concat(rest, ignore_index=True)
+            cut = waiting - waiting % chunk_rows
+            for start in range(0, cut, chunk_rows):
+                part = joined.iloc[start : start + chunk_rows]
+                yield part.reset_index(drop=True)
+            rest, waiting = [joined.iloc[cut:]], waiting - cut
+    if waiting:
+        yield pd.concat(rest, ignore_index=True)

@@ -5,7 +5,8 @@ from typing import Any
 
 from pyg_featgraph.data import Field, FieldSchema
 from pyg_featgraph.datasets.base import TableDataset
-from pyg_featgraph.datasets.reader import TextFormat, first_line
+from pyg_featgraph.datasets.files import SUFFIXES, find_file, first_line
+from pyg_featgraph.datasets.text import TextFormat
 from pyg_featgraph.errors import DataError
 
 NUMERIC = tuple(f'I{i}' for i in range(1, 14))
@@ -52,18 +53,26 @@ class Criteo(TableDataset):
     def _paths(self) -> list[Path]:
         if self.root.is_file():
             return [self.root]
-        days = sorted(
-            self.root.glob('day_*'),
-            key=lambda path: (len(path.stem), path.stem),
-        )
-        train = sorted(self.root.glob('train.txt*'))
-        if not train and not days:
+        train = find_file(self.root, 'train.txt')
+        if train is not None:
+            return [train]
+        days = {
+            # A day may lie there plain and compressed:
+            int(path.stem[4:]): path
+            for path in sorted(self.root.glob('day_*'), reverse=True)
+            if path.suffix in SUFFIXES and path.stem[4:].isdecimal()
+        }
+        if not days:
             raise DataError(
-                f"Neither train.txt nor day_* is in '{self.root}'. Get the "
-                f'data from {self.homepage} and put it there; its licence '
-                'does not allow to fetch it for you'
+                f"Neither train.txt nor day_* is in '{self.root}'. "
+                + self._where_to_get()
             )
-        return train[:1] or days
+        return [days[day] for day in sorted(days)]
+
+    def _published(self, split: str | None) -> int | None:
+        # Other names stand for samples and the Terabyte log:
+        whole = self._paths()[0].name.startswith('train.txt')
+        return 45_840_617 if whole else None
 
     def _format(self, path: Path) -> TextFormat:
         line = first_line(path)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from pyg_featgraph.datasets.base import TableDataset
-from pyg_featgraph.datasets.reader import TextFormat
+from pyg_featgraph.datasets.text import TextFormat
 
 COLUMNS = (
     *('ACTION', 'RESOURCE', 'MGR_ID', 'ROLE_ROLLUP_1', 'ROLE_ROLLUP_2'),
@@ -18,6 +18,9 @@ class EmployeeAccess(TableDataset):
     r"""The Amazon Employee Access challenge: is access granted? 9 anonymous
     categories, 32,769 rows with labels.
 
+    By default all categories are kept, as the rare ones tell much here; the
+    FIVES paper has :obj:`schema(min_count=5)`.
+
     Args:
         root (str): The file :obj:`train.csv`, or its folder.
         download (bool, optional): Not possible: the licence does not allow
@@ -29,6 +32,9 @@ class EmployeeAccess(TableDataset):
 
     label = 'ACTION'
     published_rows: ClassVar[Mapping[str | None, int]] = {None: 32_769}
+    kinds: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        COLUMNS[1:], 'categorical'
+    )
     homepage = 'https://www.kaggle.com/c/amazon-employee-access-challenge'
 
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:

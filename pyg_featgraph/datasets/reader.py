@@ -2,134 +2,22 @@ r"""Delimited text in chunks, with errors that say where."""
 
 from __future__ import annotations
 
-import io
-import os
-import warnings
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
+from pyg_featgraph.datasets.convert import convert
+from pyg_featgraph.datasets.files import READ_ERRORS, first_line, open_text
+from pyg_featgraph.datasets.text import BadLines, TextFormat
 from pyg_featgraph.errors import DataError
 
 # Bytes that are parsed at a time:
 _BLOCK = 8 * 2**20
-
-
-@dataclass
-class BadLines:
-    r"""What to do with lines that cannot be used, and a count of them.
-
-    Args:
-        policy (str): :obj:`"error"` raises a :class:`DataError` at the first
-            one, :obj:`"skip"` leaves them out.
-    """
-
-    policy: str = 'error'
-    count: int = 0
-    first: str = ''
-
-    def __post_init__(self) -> None:
-        if self.policy not in ('error', 'skip'):
-            raise ValueError(
-                f"'on_bad_lines' must be 'error' or 'skip' (got "
-                f"'{self.policy}')"
-            )
-
-    def add(self, message: str, count: int = 1) -> None:
-        r"""Takes note of bad lines, of which the message tells the first."""
-        if self.policy == 'error':
-            raise DataError(
-                f"{message}. Correct the line, or pass on_bad_lines='skip' "
-                'to leave out lines like this'
-            )
-        self.first = self.first or message
-        self.count += count
-
-    def report(self) -> None:
-        r"""Warns about what was left out."""
-        if self.count:
-            warnings.warn(
-                f'{self.count} bad lines were left out; the first: '
-                f'{self.first}',
-                stacklevel=3,
-            )
-
-
-@dataclass(frozen=True)
-class TextFormat:
-    r"""How a table is written as text.
-
-    Args:
-        names (tuple of str): The columns of the file, in order.
-        numeric (tuple of str): Those that hold numbers.
-        label (str): The one that holds the label.
-        labels (dict): The label of each text that may stand there.
-        delimiter (str): What separates columns. (default: :obj:`","`)
-        header (bool): Whether the first line holds the names.
-            (default: :obj:`False`)
-        quoted (bool): Whether texts can stand in double quotes.
-            (default: :obj:`False`)
-        missing (tuple of str): The texts that stand for a missing entry.
-            (default: :obj:`("",)`)
-        skip (callable, optional): Which lines at the top are no data.
-            (default: :obj:`None`)
-    """
-
-    names: tuple[str, ...]
-    numeric: tuple[str, ...]
-    label: str
-    labels: Mapping[str, int] = field(
-        default_factory=lambda: {'0': 0, '1': 1, '0.0': 0, '1.0': 1}
-    )
-    delimiter: str = ','
-    header: bool = False
-    quoted: bool = False
-    missing: tuple[str, ...] = ('',)
-    skip: Callable[[str], bool] | None = None
-
-
-def first_line(path: Path) -> str:
-    r"""The first line of a possibly compressed file, without its end.
-
-    Raises:
-        DataError: If the file is missing or empty.
-    """
-    try:
-        with open_text(path) as file:
-            line = file.readline()
-    except OSError as error:
-        raise DataError(f"'{path}' cannot be read: {error}") from error
-    if not line:
-        raise DataError(f"'{path}' is empty")
-    return line.decode('utf-8', 'replace').rstrip('\r\n')
-
-
-def open_text(path: Path) -> Any:
-    r"""Opens a file for reading; the suffix tells the compression (gz, bz2,
-    zst, lz4, or zip with a single member).
-
-    Raises:
-        DataError: If there is no such file.
-    """
-    if not path.is_file():
-        raise DataError(f"There is no file '{path}'")
-    if path.suffix == '.zip':
-        archive = zipfile.ZipFile(path)
-        members = [m for m in archive.namelist() if not m.endswith('/')]
-        if len(members) != 1:
-            raise DataError(
-                f"'{path}' must hold one file (it has {members}); unpack it"
-            )
-        return io.BufferedReader(archive.open(members[0]))
-    return io.BufferedReader(pa.input_stream(os.fspath(path), 'detect'))
 
 
 def read_text(
@@ -138,7 +26,8 @@ def read_text(
     r"""Reads a file block by block.
 
     Numeric columns come as floats, the label as 0 or 1 and all others as
-    strings, missing entries as NaN.
+    strings, missing entries as NaN. Lines without any content, which some
+    originals have at their end, are passed over.
 
     Args:
         path (pathlib.Path): The file.
@@ -149,8 +38,46 @@ def read_text(
         DataError: With the file, line, column and value, where something
             cannot be read.
     """
-    opened = first_line(path)
-    skipped_top = int(text.skip is not None and text.skip(opened))
+    above = _lines_above(path, text)
+    position = above + 1
+    invalid: dict[int, str] = {}
+
+    def on_invalid(row: Any) -> str:
+        # PyArrow swallows what is raised here, may run ahead and may parse a
+        # block more than once, so lines are only noted and reported later.
+        # It counts from the first line that it was not told to skip.
+        line = row.number + (above if not text.header else above - 1)
+        if line >= position:
+            invalid[line] = (
+                _count_message(row, text) if row.text.strip() else ''
+            )
+        return 'skip'
+
+    def report(problems: dict[int, tuple[str, int]], end: float) -> None:
+        for line in [line for line in invalid if line < end]:
+            message = invalid.pop(line)
+            if message:
+                problems[line] = (message, 1)
+        for line, (message, count) in sorted(problems.items()):
+            bad.add(f"'{path}', line {line}{message}", count)
+
+    try:
+        with open_text(path, text.member) as file:
+            for batch in _open_csv(file, text, above, on_invalid):
+                lines = _line_numbers(position, len(batch), invalid)
+                df, problems = convert(batch, lines, text)
+                if len(batch):
+                    position = int(lines[-1]) + 1
+                report(problems, position)
+                yield df
+            report({}, np.inf)
+    except (pa.ArrowInvalid, *READ_ERRORS) as error:
+        raise DataError(f"'{path}' cannot be read: {error}") from error
+
+
+def _lines_above(path: Path, text: TextFormat) -> int:
+    # The number of lines before the first row.
+    opened = first_line(path, text.member)
     if text.header:
         header = opened.replace('"', '').split(text.delimiter)
         if header != list(text.names):
@@ -158,116 +85,56 @@ def read_text(
                 f"'{path}', line 1: the columns are {header}, expected "
                 f'{list(text.names)}'
             )
-    above = skipped_top + int(text.header)
-    invalid: dict[int, str] = {}
-    reported: set[int] = set()
+        return 1
+    return int(text.skip is not None and text.skip(opened))
 
-    def on_invalid(row: Any) -> str:
-        # Numbered as PyArrow counts, which starts after skipped lines. It
-        # swallows what is raised here and may parse a block more than once,
-        # so lines are only noted and reported later.
-        line = row.number + skipped_top
-        invalid[line] = (
-            f"'{path}', line {line}: {row.actual_columns} columns instead of "
-            f'{row.expected_columns} (is the file cut there?): '
-            f'{row.text[:80]!r}'
-        )
-        return 'skip'
 
-    def report_invalid() -> None:
-        for line in sorted(invalid.keys() - reported):
-            reported.add(line)
-            bad.add(invalid[line])
+def _open_csv(
+    file: Any, text: TextFormat, above: int, on_invalid: Callable[[Any], str]
+) -> Any:
+    names = list(text.names)
+    if len(text.delimiter) == 2:
+        # PyArrow sees an empty column between two delimiters:
+        gaps = [f'gap {i}' for i in range(len(names) - 1)]
+        names = [*sum(zip(names, gaps, strict=False), ()), names[-1]]
+    return pacsv.open_csv(
+        file,
+        # Threads would leave the number of invalid rows unknown:
+        pacsv.ReadOptions(
+            use_threads=False,
+            block_size=_BLOCK,
+            skip_rows=0 if text.header else above,
+            column_names=None if text.header else names,
+        ),
+        pacsv.ParseOptions(
+            delimiter=text.delimiter[0],
+            quote_char='"' if text.quoted else False,
+            ignore_empty_lines=False,
+            invalid_row_handler=on_invalid,
+        ),
+        pacsv.ConvertOptions(
+            # Invalid UTF-8 is found later, where its line is known:
+            check_utf8=False,
+            column_types=dict.fromkeys(text.names, pa.large_string()),
+            include_columns=list(text.names),
+            null_values=[pad + m for m in text.missing for pad in ('', ' ')],
+            strings_can_be_null=True,
+        ),
+    )
 
-    with open_text(path) as file:
-        try:
-            reader = pacsv.open_csv(
-                file,
-                # Threads would leave the number of invalid rows unknown:
-                pacsv.ReadOptions(
-                    use_threads=False,
-                    block_size=_BLOCK,
-                    skip_rows=above if not text.header else skipped_top,
-                    column_names=None if text.header else list(text.names),
-                ),
-                pacsv.ParseOptions(
-                    delimiter=text.delimiter,
-                    quote_char='"' if text.quoted else False,
-                    ignore_empty_lines=False,
-                    invalid_row_handler=on_invalid,
-                ),
-                pacsv.ConvertOptions(
-                    column_types=dict.fromkeys(text.names, pa.string()),
-                    strings_can_be_null=False,
-                ),
-            )
-            line = above + 1
-            for batch in reader:
-                report_invalid()
-                # Line numbers of the rows of this block:
-                lines = _line_numbers(line, len(batch), invalid)
-                if len(batch):
-                    line = int(lines[-1]) + 1
-                    yield _convert(batch, lines, path, text, bad)
-            report_invalid()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise DataError(f"'{path}' cannot be read: {error}") from error
+
+def _count_message(row: Any, text: TextFormat) -> str:
+    step = len(text.delimiter)
+    hint = ''
+    if row.actual_columns < row.expected_columns:
+        hint = ' (is the file cut there?)'
+    return (
+        f': {(row.actual_columns + step - 1) // step} columns instead of '
+        f'{len(text.names)}{hint}: {row.text[:80]!r}'
+    )
 
 
 def _line_numbers(start: int, count: int, invalid: Iterable[int]) -> Any:
     skipped = np.array([line for line in invalid if line >= start], int)
     lines = np.arange(start, start + count + len(skipped))
     return lines[~np.isin(lines, skipped)][:count]
-
-
-def _convert(
-    batch: pa.RecordBatch,
-    lines: Any,
-    path: Path,
-    text: TextFormat,
-    bad: BadLines,
-) -> pd.DataFrame:
-    missing = pa.array(text.missing)
-    columns: dict[str, Any] = {}
-    good = np.ones(len(batch), dtype=bool)
-
-    def check(wrong: Any, name: str, values: Any, what: str) -> None:
-        wrong = wrong & good
-        if wrong.any():
-            at = int(np.flatnonzero(wrong)[0])
-            bad.add(
-                f"'{path}', line {lines[at]}, column '{name}': "
-                f'{values[at].as_py()!r} {what}',
-                int(wrong.sum()),
-            )
-            good[wrong] = False
-
-    for name, values in zip(text.names, batch.columns, strict=True):
-        values = pc.utf8_trim_whitespace(values)
-        if name == text.label:
-            known = pa.array(list(text.labels))
-            at = pc.index_in(values, known).fill_null(-1).to_numpy()
-            check(at < 0, name, values, f'is no label {list(text.labels)}')
-            columns[name] = np.array(list(text.labels.values()), np.int8)[at]
-            continue
-        absent = pc.is_in(values, missing)
-        clean = pc.if_else(absent, pa.scalar(None, pa.string()), values)
-        if name not in text.numeric:
-            columns[name] = pd.Series(clean.to_pandas(), dtype='str')
-            continue
-        try:
-            number = pc.cast(clean, pa.float64()).to_numpy(False)
-        except pa.ArrowInvalid:
-            number = pd.to_numeric(
-                pd.Series(clean.to_pandas(), dtype='str'), errors='coerce'
-            ).to_numpy(np.float64, na_value=np.nan)
-        known_missing = absent.to_numpy(False)
-        check(
-            ~np.isfinite(number) & ~known_missing,
-            name,
-            values,
-            'is not a finite number',
-        )
-        columns[name] = number
-    out = pd.DataFrame(columns)
-    return out if good.all() else out[good].reset_index(drop=True)
