@@ -18,8 +18,10 @@ COLUMNS = (
     *('device_ip', 'device_model', 'device_type', 'device_conn_type'),
     *('C14', 'C15', 'C16', 'C17', 'C18', 'C19', 'C20', 'C21'),
 )
-# YYMMDDHH:
-_HOUR = r'^\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])$'
+_HOUR = (
+    r'^\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])$',
+    'a date and hour YYMMDDHH',
+)
 
 
 class Avazu(TableDataset):

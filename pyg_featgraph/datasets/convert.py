@@ -26,22 +26,14 @@ def convert(
         The rows that can be used, and, for the line of the first row that
         cannot, what is wrong with it and how many such rows there are.
     """
-    blank = np.ones(len(batch), dtype=bool)
-    for values in (batch[text.label], *batch.columns):
-        # Few labels are missing, so this ends soon:
-        blank &= values.is_null().to_numpy(False)
-        if not blank.any():
-            break
     wrong = np.zeros(len(batch), dtype=bool)
     found: list[tuple[int, str]] = []
 
     def check(mask: Any, name: str, values: Any, what: str) -> None:
-        mask = mask & ~blank
         if mask.any():
             at = int(np.flatnonzero(mask)[0])
-            value = values[at].as_py()
-            value = 'nothing' if value is None else repr(value)
-            found.append((at, f", column '{name}': {value} {what}"))
+            value = values[at].as_py() or ''
+            found.append((at, f", column '{name}': {value!r} {what}"))
             wrong[mask] = True
 
     columns: dict[str, Any] = {}
@@ -68,17 +60,16 @@ def convert(
         else:
             values = pc.utf8_trim_whitespace(values)
             if name in text.patterns:
-                fits = pc.match_substring_regex(values, text.patterns[name])
+                pattern, meaning = text.patterns[name]
+                fits = pc.match_substring_regex(values, pattern)
                 mask = ~fits.fill_null(True).to_numpy(False)
-                check(mask, name, values, f'is not {text.patterns[name]}')
+                check(mask, name, values, f'is not {meaning}')
             columns[name] = pd.Series(values.to_pandas(), dtype='str')
     df = pd.DataFrame(columns)
-    good = ~(wrong | blank)
-    if not good.all():
-        df = df[good].reset_index(drop=True)
     if not found:
         return df, {}
     at, message = min(found)
+    df = df[~wrong].reset_index(drop=True)
     return df, {int(lines[at]): (message, int(wrong.sum()))}
 
 

@@ -50,13 +50,13 @@ def open_text(path: Path, member: str = '') -> Any:
                 f"'{path}' must hold {member or 'one file'}; unpack it and "
                 'pass the file'
             )
-        return io.BufferedReader(found)
+        return found
     return io.BufferedReader(pa.input_stream(os.fspath(path), 'detect'))
 
 
 def _open_member(
-    file: Path | IO[bytes], member: str
-) -> zipfile.ZipExtFile | None:
+    file: Path | IO[bytes], member: str, nested: bool = False
+) -> IO[bytes] | None:
     archive = zipfile.ZipFile(file)
     names = [
         name
@@ -64,18 +64,16 @@ def _open_member(
         # macOS adds a shadow of every file:
         if not name.endswith('/') and not name.startswith('__MACOSX/')
     ]
-    wanted = [name for name in names if name.split('/')[-1] == member]
-    if len(wanted or names) == 1:
-        (name,) = wanted or names
-        if not name.endswith('.zip'):
-            return archive.open(name)
     for name in names:
+        if name.split('/')[-1] == member:
+            return archive.open(name)
         if name.endswith('.zip'):
             inner = io.BytesIO(archive.read(name))
-            found = _open_member(inner, member)
+            found = _open_member(inner, member, nested=True)
             if found is not None:
                 return found
-    return None
+    # A user may have packed the file under any name:
+    return archive.open(names[0]) if len(names) == 1 and not nested else None
 
 
 def first_line(path: Path, member: str = '') -> str:

@@ -26,8 +26,8 @@ def read_text(
     r"""Reads a file block by block.
 
     Numeric columns come as floats, the label as 0 or 1 and all others as
-    strings, missing entries as NaN. Lines without any content, which some
-    originals have at their end, are passed over.
+    strings, missing entries as NaN. Empty lines at the end, which some
+    originals have, are passed over.
 
     Args:
         path (pathlib.Path): The file.
@@ -48,26 +48,29 @@ def read_text(
         # It counts from the first line that it was not told to skip.
         line = row.number + (above if not text.header else above - 1)
         if line >= position:
-            invalid[line] = (
-                _count_message(row, text) if row.text.strip() else ''
-            )
+            invalid[line] = _count_message(row, text)
         return 'skip'
 
     def report(problems: dict[int, tuple[str, int]], end: float) -> None:
         for line in [line for line in invalid if line < end]:
-            message = invalid.pop(line)
-            if message:
-                problems[line] = (message, 1)
+            problems[line] = (invalid.pop(line), 1)
         for line, (message, count) in sorted(problems.items()):
             bad.add(f"'{path}', line {line}{message}", count)
 
     try:
         with open_text(path, text.member) as file:
+            # Rows without content are bad only if others follow:
+            empty: list[int] = []
             for batch in _open_csv(file, text, above, on_invalid):
                 lines = _line_numbers(position, len(batch), invalid)
-                df, problems = convert(batch, lines, text)
                 if len(batch):
                     position = int(lines[-1]) + 1
+                used = len(batch) - _empty_at_end(batch, text)
+                df, problems = convert(batch[:used], lines[:used], text)
+                if used:
+                    problems |= {line: (': no content', 1) for line in empty}
+                    empty = []
+                empty += lines[used:].tolist()
                 report(problems, position)
                 yield df
             report({}, np.inf)
@@ -132,6 +135,16 @@ def _count_message(row: Any, text: TextFormat) -> str:
         f': {(row.actual_columns + step - 1) // step} columns instead of '
         f'{len(text.names)}{hint}: {row.text[:80]!r}'
     )
+
+
+def _empty_at_end(batch: pa.RecordBatch, text: TextFormat) -> int:
+    # Rarely is there anything to look for:
+    if not len(batch) or batch[text.label][-1].is_valid:
+        return 0
+    content = np.zeros(len(batch), dtype=bool)
+    for values in batch.columns:
+        content |= values.is_valid().to_numpy(False)
+    return int(np.argmax(content[::-1])) if content.any() else len(batch)
 
 
 def _line_numbers(start: int, count: int, invalid: Iterable[int]) -> Any:

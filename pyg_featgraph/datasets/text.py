@@ -67,7 +67,8 @@ class TextFormat:
         missing (tuple of str): The texts that stand for a missing entry.
             (default: empty and not-a-number)
         patterns (dict): For categorical columns, the regular expression of
-            all texts that may stand there. (default: none)
+            the texts that may stand there, and what it means in words.
+            (default: none)
         member (str): The name of the file within a zip archive of several.
             (default: :obj:`""`)
         skip (callable, optional): Which lines at the top are no data.
@@ -84,6 +85,6 @@ class TextFormat:
     header: bool = False
     quoted: bool = False
     missing: tuple[str, ...] = ('', 'nan', 'NaN')
-    patterns: Mapping[str, str] = field(default_factory=dict)
+    patterns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     member: str = ''
     skip: Callable[[str], bool] | None = None

@@ -101,7 +101,6 @@ BAD = {
         r"line 3, column 'I5': 'many' is not a finite number",
     ),
     'infinite': (criteo_line(I5='inf'), r"line 3, column 'I5': 'inf'"),
-    'not a number': (criteo_line(I5='nan'), r"line 3, column 'I5': 'nan'"),
     'label': (criteo_line('2'), r"line 3, column 'label': '2' is no label"),
     'no label': (criteo_line(''), r"line 3, column 'label': '' is no label"),
 }
@@ -209,10 +208,10 @@ def test_adult_download(tmp_path, monkeypatch):
     target = tmp_path / 'target'
     assert sorted(p.name for p in target.iterdir()) == list(names)
 
-    def offline(*args):
+    def offline(*args, **kwargs):
         raise urllib.error.URLError('no network')
 
-    monkeypatch.setattr('urllib.request.urlretrieve', offline)
+    monkeypatch.setattr('urllib.request.urlopen', offline)
     with pytest.raises(DataError, match=r'cannot be fetched.*no network'):
         Adult(tmp_path / 'other', download=True)
     with pytest.raises(DataError, match=r'adult\.data.*download=True'):
@@ -288,7 +287,7 @@ def test_movielens(tmp_path):
     )
     df = MovieLens1M(tmp_path).frame()
     assert df['label'].tolist() == [1, 0, 1]
-    assert df['year'].tolist() == ['1995', '1950', '1910']
+    assert df['year'].tolist() == ['1995', '1950', '1920']
     assert df['timestamp'].tolist() == [978300760, 978300762, 978300763]
     assert set(df) == {
         *('timestamp', 'label', 'gender', 'age', 'occupation', 'zip'),
