@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, overload
 
@@ -29,14 +31,15 @@ class Interaction:
     r"""A set of fields that matter together.
 
     Args:
-        fields (tuple of str): The names of the fields; they are a set, which
-            is stored sorted.
+        fields (tuple of str): The distinct names of the fields; they are a
+            set, which is stored sorted.
         score (float): How much the interaction matters. Scores of one source
             can be compared with each other only.
         source (str, optional): The method that has found it.
             (default: :obj:`""`)
         detail (dict, optional): What the method has to say beyond the score,
-            as JSON-compatible values. (default: :obj:`{}`)
+            as JSON-compatible values. It does not count when interactions
+            are compared. (default: :obj:`{}`)
     """
 
     fields: tuple[str, ...]
@@ -45,19 +48,20 @@ class Interaction:
     detail: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.fields, str):
-            raise TypeError(f"'fields' must be a tuple (got '{self.fields}')")
-        fields = tuple(sorted(self.fields))
-        if not fields or len(set(fields)) != len(fields):
-            raise ValueError(
-                f'An interaction needs distinct fields (got {self.fields})'
+        # A string would pass for the tuple of its letters:
+        names = (None,) if isinstance(self.fields, str) else tuple(self.fields)
+        if not all(isinstance(x, str) for x in (*names, self.source)):
+            raise TypeError(
+                "'fields' must be a tuple of names, 'source' a name "
+                f'(got {self.fields!r}, {self.source!r})'
             )
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f'An interaction needs distinct fields: {names}')
         if not math.isfinite(self.score):
-            raise ValueError(
-                f'The score of {fields} must be finite (got {self.score})'
-            )
-        object.__setattr__(self, 'fields', fields)
+            raise ValueError(f'{names} has no finite score: {self.score}')
+        object.__setattr__(self, 'fields', tuple(sorted(names)))
         object.__setattr__(self, 'score', float(self.score))
+        object.__setattr__(self, 'detail', dict(self.detail))
 
     @property
     def order(self) -> int:
@@ -78,18 +82,16 @@ class InteractionSet(Sequence[Interaction]):
     """
 
     def __init__(self, interactions: Iterable[Interaction] = ()) -> None:
-        ranked = sorted(interactions, key=lambda x: (-x.score, x.fields))
         unique: dict[tuple[str, ...], Interaction] = {}
-        for entry in ranked:
-            unique.setdefault(entry.fields, entry)
+        for x in sorted(
+            interactions, key=lambda x: (-x.score, x.fields, x.source)
+        ):
+            unique.setdefault(x.fields, x)
         self._entries = tuple(unique.values())
 
     @classmethod
     def from_matrix(
-        cls,
-        matrix: ArrayLike,
-        names: Sequence[str],
-        source: str = '',
+        cls, matrix: ArrayLike, names: Sequence[str], source: str = ''
     ) -> InteractionSet:
         r"""Pairs from a matrix of edge weights; both directions of an edge
         are averaged and self loops are left out.
@@ -99,17 +101,14 @@ class InteractionSet(Sequence[Interaction]):
             names (list of str): The names of the :math:`n` fields.
             source (str, optional): The method. (default: :obj:`""`)
         """
-        weight = np.asarray(matrix, dtype=np.float64)
-        if weight.shape != (len(names), len(names)):
-            raise ValueError(
-                f"'matrix' must have shape {(len(names), len(names))} "
-                f'(got {weight.shape})'
-            )
+        weight, n = np.asarray(matrix, dtype=np.float64), len(names)
+        if weight.shape != (n, n):
+            raise ValueError(f"'matrix' is {weight.shape}, not {(n, n)}")
         weight = (weight + weight.T) / 2
         return cls(
             Interaction((a, b), weight[i, j], source)
             for i, a in enumerate(names)
-            for j, b in enumerate(names[i + 1 :], start=i + 1)
+            for j, b in enumerate(names[:i])
         )
 
     @overload
@@ -136,141 +135,164 @@ class InteractionSet(Sequence[Interaction]):
 
     def top(self, k: int | None) -> InteractionSet:
         r"""The first :obj:`k` entries, or all if it is :obj:`None`."""
-        return self[:k]
+        return self if k is None else self[: _at_least(0, k)]
 
     def of_order(self, *orders: int) -> InteractionSet:
         r"""The entries with the given numbers of fields."""
         return InteractionSet(x for x in self if x.order in orders)
 
-    def merge(self, *others: InteractionSet, k: int = 60) -> InteractionSet:
-        r"""Joins rankings of different methods by reciprocal rank fusion.
+    def merge(
+        self, *others: InteractionSet, method: str = 'rank', k: int = 60
+    ) -> InteractionSet:
+        r"""Joins rankings, in any order but all in one call.
 
-        Scores of different methods have different units, so only ranks count:
-        the new score is :math:`\sum_r 1 / (k + \mathrm{rank}_r)` over the
-        rankings that hold the entry, from `"Reciprocal Rank Fusion
+        Scores of different methods have different units, so only ranks count
+        by default: the new score is :math:`\sum_r 1 / (k + \mathrm{rank}_r)`
+        over the rankings that hold the entry, from `"Reciprocal Rank Fusion
         Outperforms Condorcet and Individual Rank Learning Methods"
         <https://doi.org/10.1145/1571941.1572114>`_.
 
         Args:
             *others (InteractionSet): The other rankings.
+            method (str, optional): :obj:`"rank"`; or, for several runs of
+                one source, the :obj:`"max"` or the :obj:`"mean"` of the
+                scores, the mean over all rankings with zero where one lacks
+                the entry. Only :obj:`"max"` keeps details.
+                (default: :obj:`"rank"`)
             k (int, optional): How little the first ranks stand out.
                 (default: :obj:`60`)
         """
-        score: dict[tuple[str, ...], float] = {}
-        sources: dict[tuple[str, ...], set[str]] = {}
-        for ranking in (self, *others):
-            for rank, entry in enumerate(ranking, start=1):
-                value = score.get(entry.fields, 0.0)
-                score[entry.fields] = value + 1 / (k + rank)
-                sources.setdefault(entry.fields, set()).add(entry.source)
+        _at_least(0, k)
+        if method not in ('rank', 'max', 'mean'):
+            raise ValueError(f"No 'method' named '{method}' (rank, max, mean)")
+        rankings = (self, *others)
+        sources = {x.source for ranking in rankings for x in ranking}
+        if method != 'rank' and len(sources) > 1:
+            raise ValueError(
+                f"'{method}' needs scores of one unit (got {sorted(sources)})"
+            )
+        if method == 'max':
+            return InteractionSet(chain(*rankings))
+        terms = defaultdict(list)
+        for ranking in rankings:
+            for rank, x in enumerate(ranking, start=1):
+                mean = x.score / len(rankings)
+                value = 1 / (k + rank) if method == 'rank' else mean
+                terms[x.fields].append((value, x.source))
+        # An exact sum does not depend on the order of the rankings:
         return InteractionSet(
-            Interaction(fields, value, '+'.join(sorted(sources[fields])))
-            for fields, value in score.items()
+            Interaction(
+                fields,
+                math.fsum(value for value, _ in parts),
+                '+'.join(sorted({source for _, source in parts})),
+            )
+            for fields, parts in terms.items()
         )
 
-    def prune(self) -> InteractionSet:
+    def prune(self, k: int | None = None) -> InteractionSet:
         r"""Keeps one of nested interactions, by the rule of GLIDER: going down
         the ranking, an entry inside an accepted one is skipped, and an entry
         that contains accepted ones replaces them.
+
+        Args:
+            k (int, optional): Stops once so many are accepted, as GLIDER
+                does. Without it all entries that no other contains are left.
+                (default: :obj:`None`)
         """
-        kept: list[Interaction] = []
+        limit = math.inf if k is None else _at_least(0, k)
+        kept: dict[frozenset[str], Interaction] = {}
         for entry in self:
-            fields = set(entry.fields)
-            if any(fields < set(x.fields) for x in kept):
-                continue
-            kept = [x for x in kept if not set(x.fields) < fields]
-            kept.append(entry)
-        return InteractionSet(kept)
+            if len(kept) == limit:
+                break
+            fields = frozenset(entry.fields)
+            if not any(fields < accepted for accepted in kept):
+                kept = {x: y for x, y in kept.items() if not x < fields}
+                kept[fields] = entry
+        return InteractionSet(kept.values())
 
-    def precision_at(self, k: int, truth: Iterable[Sequence[str]]) -> float:
-        r"""The share of true interactions among the first :obj:`k`."""
-        true = _as_sets(truth)
-        if k < 1:
-            raise ValueError(f"'k' must be positive (got {k})")
-        return sum(frozenset(x.fields) in true for x in self.top(k)) / k
-
-    def recall_at(self, k: int, truth: Iterable[Sequence[str]]) -> float:
-        r"""The share of the true interactions that the first :obj:`k` hold,
-        NaN if there is none.
+    def precision_at(self, k: int, truth: Iterable[Iterable[str]]) -> float:
+        r"""The share of true interactions among the first :obj:`k`; a shorter
+        ranking counts as filled up with wrong ones.
         """
         true = _as_sets(truth)
-        found = sum(frozenset(x.fields) in true for x in self.top(k))
+        found = sum({*x.fields} in true for x in self.top(k))
+        return found / _at_least(1, k)
+
+    def recall_at(self, k: int | None, truth: Iterable[Iterable[str]]) -> float:
+        r"""The share of the true interactions that the first :obj:`k` hold
+        (all, if it is :obj:`None`); NaN if there is none.
+        """
+        true = _as_sets(truth)
+        found = sum({*x.fields} in true for x in self.top(k))
         return found / len(true) if true else math.nan
 
+    def recall_per_order(
+        self, truth: Iterable[Iterable[str]], k: int | None = None
+    ) -> dict[int, float]:
+        r"""For each order of a true interaction, the share of those which the
+        first :obj:`k` entries *of that order* hold.
+        """
+        true = _as_sets(truth)
+        return {
+            n: self.of_order(n).recall_at(k, [x for x in true if len(x) == n])
+            for n in sorted({len(x) for x in true})
+        }
+
+    def average_precision(self, truth: Iterable[Iterable[str]]) -> float:
+        r"""The mean over the true interactions of the precision at their
+        ranks, zero for those that are not found; NaN if there is none.
+        """
+        true = _as_sets(truth)
+        ranks = [i for i, x in enumerate(self, 1) if {*x.fields} in true]
+        total = sum(found / rank for found, rank in enumerate(ranks, 1))
+        return total / len(true) if true else math.nan
+
     def to_pandas(self) -> pd.DataFrame:
-        r"""One row for each entry, in the order of the ranking."""
-        return pd.DataFrame(
-            {
-                'fields': [x.fields for x in self],
-                'order': [x.order for x in self],
-                'score': [x.score for x in self],
-                'source': [x.source for x in self],
-            }
-        )
+        r"""One row for each entry, in the order of the ranking; with a column
+        of details if an entry has some.
+        """
+        columns = ['fields', 'order', 'score', 'source']
+        if any(x.detail for x in self):
+            columns.append('detail')
+        return pd.DataFrame({c: [getattr(x, c) for x in self] for c in columns})
+
+    @classmethod
+    def from_pandas(cls, frame: pd.DataFrame) -> InteractionSet:
+        r"""The inverse of :meth:`to_pandas`, else :class:`DataError`;
+        :obj:`"source"` and :obj:`"detail"` may be absent or empty.
+        """
+        records = frame.astype(object).where(frame.notna(), None)
+        return cls(map(_entry, records.to_dict('records'), count()))
 
     def to_json(self) -> str:
         r"""The set as JSON text."""
-        return json.dumps(
-            {
-                'version': VERSION,
-                'interactions': [
-                    {
-                        'fields': x.fields,
-                        'score': x.score,
-                        'source': x.source,
-                        'detail': dict(x.detail),
-                    }
-                    for x in self
-                ],
-            },
-            indent=1,
-        )
+        values = {'version': VERSION, 'interactions': [asdict(x) for x in self]}
+        # Arrays and numbers of NumPy or PyTorch in details become plain:
+        return json.dumps(values, indent=1, default=lambda x: x.tolist())
 
     @classmethod
     def from_json(cls, text: str) -> InteractionSet:
-        r"""The inverse of :meth:`to_json`.
-
-        Raises:
-            DataError: If the text is something else.
-        """
+        r"""The inverse of :meth:`to_json`, else :class:`DataError`."""
         try:
             values = json.loads(text)
             version = values['version']
-            if version != VERSION:
-                raise DataError(
-                    f'Interactions have format version {version}; this '
-                    f'release reads version {VERSION}'
-                )
-            return cls(
-                Interaction(
-                    tuple(x['fields']),
-                    x['score'],
-                    x.get('source', ''),
-                    x.get('detail', {}),
-                )
-                for x in values['interactions']
-            )
-        except DataError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f'The text holds no interactions ({error!r})'
-            ) from error
+            entries = list(values['interactions']) if version == VERSION else []
+        except (LookupError, RecursionError, TypeError, ValueError) as error:
+            raise DataError(f'No interactions ({error!r})') from error
+        if version != VERSION:
+            raise DataError(f'Format version is {version}, not {VERSION}')
+        return cls(map(_entry, entries, count()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         r"""Writes a JSON file, as a whole or not at all."""
-        path = Path(path)
+        path, text = Path(path), self.to_json()
         temporary = path.with_name(path.name + '.tmp')
-        temporary.write_text(self.to_json(), encoding='utf-8')
+        temporary.write_text(text, encoding='utf-8')
         os.replace(temporary, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InteractionSet:
-        r"""Reads a file written by :meth:`save`.
-
-        Raises:
-            DataError: If the file holds something else.
-        """
+        r"""Reads what :meth:`save` has written, else :class:`DataError`."""
         try:
             return cls.from_json(Path(path).read_text(encoding='utf-8'))
         except (DataError, UnicodeDecodeError) as error:
@@ -278,8 +300,8 @@ class InteractionSet(Sequence[Interaction]):
 
     def plot(
         self,
-        top: int = 20,
-        truth: Iterable[Sequence[str]] | None = None,
+        top: int | None = 20,
+        truth: Iterable[Iterable[str]] | None = None,
     ) -> Any:
         r"""Draws the ranking, see
         :func:`pyg_featgraph.plot.plot_interactions`.
@@ -291,13 +313,31 @@ class InteractionSet(Sequence[Interaction]):
     def __repr__(self) -> str:
         lines = [f'{self.__class__.__name__}({len(self)})']
         lines += [
-            f'  {rank:3d}. {x.score:10.4g}  {" x ".join(x.fields)}'
+            f'{rank:4d}. {x.score:10.4g}  {" x ".join(x.fields)}  {x.source}'
             for rank, x in enumerate(self.top(10), start=1)
         ]
         if len(self) > 10:
-            lines.append('  ...')
-        return '\n'.join(lines)
+            lines.append(f'      and {len(self) - 10} more')
+        return '\n'.join(map(str.rstrip, lines))
 
 
-def _as_sets(truth: Iterable[Sequence[str]]) -> set[frozenset[str]]:
-    return {frozenset(fields) for fields in truth}
+def _as_sets(truth: Iterable[Iterable[str]]) -> set[frozenset[str]]:
+    true = list(truth)
+    if any(isinstance(x, str) for x in true):
+        raise TypeError("'truth' must hold tuples of names, not single names")
+    return {frozenset(fields) for fields in true}
+
+
+def _at_least(low: int, k: int) -> int:
+    if k < low:
+        raise ValueError(f"'k' must be at least {low} (got {k})")
+    return k
+
+
+def _entry(record: Any, index: int) -> Interaction:
+    try:
+        fields, score = record['fields'], record['score']
+        source, detail = record.get('source') or '', record.get('detail') or {}
+        return Interaction(fields, score, source, detail)
+    except (LookupError, OverflowError, TypeError, ValueError) as error:
+        raise DataError(f'Entry {index}: {error!r}') from error

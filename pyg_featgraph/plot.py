@@ -1,4 +1,7 @@
-r"""Figures of interactions and edge weights."""
+r"""Figures of interactions and edge weights.
+
+They are made without pyplot: no display, no global state.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pyg_featgraph.errors import require
 
@@ -19,18 +22,20 @@ if TYPE_CHECKING:
 
 # Two colours of the Okabe-Ito palette, which colour-blind people tell apart:
 _PLAIN, _MARKED = '#56B4E9', '#D55E00'
+_LONGEST_NAME = 24
 
 
 def plot_interactions(
     interactions: InteractionSet,
-    top: int = 20,
-    truth: Iterable[Sequence[str]] | None = None,
+    top: int | None = 20,
+    truth: Iterable[Iterable[str]] | None = None,
 ) -> Figure:
     r"""Draws the head of a ranking as bars.
 
     Args:
         interactions (InteractionSet): The ranking.
-        top (int, optional): How many entries to show. (default: :obj:`20`)
+        top (int, optional): How many entries to show, :obj:`None` for all.
+            (default: :obj:`20`)
         truth (iterable of tuple, optional): Interactions to mark, such as
             those planted in a synthetic table. (default: :obj:`None`)
 
@@ -39,28 +44,29 @@ def plot_interactions(
     """
     shown = interactions.top(top)
     true = {frozenset(fields) for fields in truth or ()}
-    marked = [frozenset(x.fields) in true for x in shown]
-    figure = _figure(7, 1.2 + 0.24 * max(len(shown), 1))
+    marked = [{*x.fields} in true for x in shown]
+    figure = _figure(7, 1.6 + 0.24 * max(len(shown), 1))
     axis = figure.add_subplot()
     axis.barh(
         range(len(shown)),
         [x.score for x in shown],
         color=[_MARKED if mark else _PLAIN for mark in marked],
     )
-    axis.set_yticks(
-        range(len(shown)), [' x '.join(x.fields) for x in shown], fontsize=8
-    )
-    axis.invert_yaxis()
+    names = [' x '.join(map(_short, x.fields)) for x in shown]
+    axis.set_yticks(range(len(shown)), names, fontsize=8)
+    axis.set_ylim(max(len(shown), 1) - 0.4, -0.6)
     axis.set_xlabel('score')
     axis.set_title(f'{len(shown)} of {len(interactions)} interactions')
     if truth is not None:
-        patches = require('matplotlib.patches', 'plot')
-        axis.legend(
+        label = f'planted ({sum(marked)} of {len(true)})'
+        # Outside, as equal scores leave no room between the axes:
+        figure.legend(
             handles=[
-                patches.Patch(color=_MARKED, label='planted'),
-                patches.Patch(color=_PLAIN, label='not planted'),
+                _patch(label, color=_MARKED),
+                _patch('not planted', color=_PLAIN),
             ],
-            loc='lower right',
+            loc='outside lower center',
+            ncols=2,
         )
     return figure
 
@@ -69,80 +75,166 @@ def plot_edge_weights(
     weights: Sequence[Sequence[ArrayLike]],
     names: Sequence[str],
     row_titles: Sequence[str],
-    column_titles: Sequence[str],
-    marks: Iterable[Sequence[str]] = (),
+    column_titles: Sequence[str] | None = None,
+    marks: Iterable[Iterable[str]] = (),
+    scale: str = 'column',
 ) -> Figure:
     r"""Draws edge weights as heat maps, as Figure 4 of the GraphFM paper does.
 
     Args:
         weights (list of list of array): For each row of the figure (a table
-            row, say) and each column (a layer) the weights, with shape
-            :math:`(n, n)`.
+            row, say, or their average) and each column (a layer) the
+            weights, with shape :math:`(n, n)`.
         names (list of str): The names of the :math:`n` fields.
-        row_titles (list of str): The titles of the rows.
-        column_titles (list of str): The titles of the columns.
-        marks (iterable of tuple, optional): Pairs to frame.
+        row_titles (list of str): The titles of the rows, *e.g.*,
+            :obj:`"row 17: label 1, predicted 0.97"`.
+        column_titles (list of str, optional): The titles of the columns.
+            (default: :obj:`"layer 1 (order 2)"` and so on)
+        marks (iterable of tuple, optional): Interactions of which to frame
+            the pairs; those of other orders are left out.
             (default: :obj:`()`)
+        scale (str, optional): Which maps share their colours and a colour
+            bar: those of a :obj:`"column"`, as layers differ in scale, all
+            of the :obj:`"figure"`, or none (:obj:`"map"`), which shows the
+            contrast within an average. (default: :obj:`"column"`)
 
     Returns:
         matplotlib.figure.Figure: The figure.
     """
-    n, num_rows, num_columns = len(names), len(weights), len(column_titles)
-    # With 39 names, seven points need an axis of about five inches:
-    side = max(2.4, 0.13 * n)
-    figure = _figure(num_columns * (side + 0.3), num_rows * (side + 0.5) + 0.8)
-    axes = figure.subplots(num_rows, num_columns, squeeze=False)
-    position = {name: i for i, name in enumerate(names)}
-    pairs = [
-        (position[a], position[b])
-        for a, b in (pair for pair in marks if len(pair) == 2)
-    ]
-    size = 8 if n <= 15 else 6
-    for c, column_title in enumerate(column_titles):
-        maps = [np.asarray(row[c]) for row in weights]
-        # Layers differ in scale, so each has colours of its own:
-        limits = {
-            'vmin': min(float(weight.min()) for weight in maps),
-            'vmax': max(float(weight.max()) for weight in maps),
-        }
-        for r, weight in enumerate(maps):
-            axis = axes[r, c]
-            image = axis.imshow(weight, cmap='viridis', **limits)
-            axis.set_xticks(range(n), names, rotation=90, fontsize=size)
-            axis.set_yticks(range(n), names, fontsize=size)
-            axis.set_title(f'{row_titles[r]}\n{column_title}', fontsize=9)
-            for i, j in pairs:
-                axis.plot(
-                    [j, i],
-                    [i, j],
-                    linestyle='none',
-                    marker='s',
-                    markersize=5,
-                    markerfacecolor='none',
-                    markeredgecolor=_MARKED,
-                )
-        figure.colorbar(
-            image,
-            ax=axes[:, c],
-            location='bottom',
-            fraction=0.02,
-            pad=0.01,
-            aspect=40,
-            label='edge weight',
+    maps = [[np.asarray(weight) for weight in row] for row in weights]
+    if column_titles is None:
+        count = len(maps[0]) if maps else 0
+        column_titles = [
+            f'layer {k} (order {k + 1})' for k in range(1, count + 1)
+        ]
+    if scale not in ('column', 'figure', 'map'):
+        raise ValueError(
+            f"'scale' must be 'column', 'figure' or 'map' (got '{scale}')"
         )
+    _check(maps, len(names), len(row_titles), len(column_titles))
+    pairs = _positions(marks, names)
+    labels = [_short(name) for name in names]
+    # Six points need rows of at least an eighth of an inch, and the names
+    # stand upright below each map:
+    size = 8 if len(names) <= 15 else 6
+    side = max(2.0, 0.125 * len(names))
+    room = 0.2 + max(map(len, labels)) * size * 0.6 / 72
+    figure = _figure(
+        len(column_titles) * (side + room + 0.2),
+        len(row_titles) * (side + room + (1 if scale == 'map' else 0.4)) + 0.9,
+    )
+    axes = figure.subplots(len(maps), len(column_titles), squeeze=False)
+    for axis, (r, c) in zip(axes.flat, np.ndindex(axes.shape), strict=True):
+        axis.imshow(maps[r][c], cmap='viridis')
+        axis.set_xticks(range(len(names)), labels, rotation=90, fontsize=size)
+        axis.set_yticks(range(len(names)), labels, fontsize=size)
+        axis.set_title(f'{row_titles[r]}\n{column_titles[c]}', fontsize=9)
+        for i, j in pairs:
+            axis.add_patch(_frame(i, j))
+            axis.add_patch(_frame(j, i))
+    if pairs:
+        patch = _patch('planted', facecolor='none', edgecolor=_MARKED)
+        figure.legend(handles=[patch], loc='outside upper right')
+    groups = {
+        'column': list(axes.T),
+        'figure': [axes.ravel()],
+        'map': list(axes.reshape(-1, 1)),
+    }
+    for group in groups[scale]:
+        _share_colours(figure, group)
     return figure
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str]) -> None:
-    r"""Writes a figure as PNG, as a whole or not at all."""
+def save_figure(
+    figure: Figure, path: str | os.PathLike[str], dpi: int = 120
+) -> None:
+    r"""Writes a figure, as a whole or not at all.
+
+    Args:
+        figure (matplotlib.figure.Figure): The figure.
+        path (str): The file, whose suffix picks the format (PNG if it has
+            none).
+        dpi (int, optional): Pixels per inch. (default: :obj:`120`)
+    """
     path = Path(path)
     temporary = path.with_name(path.name + '.tmp')
-    figure.savefig(temporary, format='png', dpi=120, bbox_inches='tight')
-    os.replace(temporary, path)
+    try:
+        figure.savefig(temporary, format=path.suffix[1:] or 'png', dpi=dpi)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check(
+    maps: list[list[NDArray[Any]]], n: int, num_rows: int, num_columns: int
+) -> None:
+    if (len(maps), {len(row) for row in maps}) != (num_rows, {num_columns}):
+        raise ValueError(
+            f"'weights' must have {num_rows} rows of {num_columns} arrays, as "
+            f'the titles say (got {[len(row) for row in maps]})'
+        )
+    shapes = {weight.shape for row in maps for weight in row} - {(n, n)}
+    if shapes:
+        raise ValueError(
+            f"'weights' must hold arrays of shape {(n, n)} (got {shapes})"
+        )
+
+
+def _positions(
+    marks: Iterable[Iterable[str]], names: Sequence[str]
+) -> list[tuple[int, int]]:
+    position = {name: i for i, name in enumerate(names)}
+    pairs = [pair for pair in map(tuple, marks) if len(pair) == 2]
+    unknown = {name for pair in pairs for name in pair} - set(names)
+    if unknown:
+        raise ValueError(f"'marks' name unknown fields {sorted(unknown)}")
+    return [(position[a], position[b]) for a, b in pairs]
+
+
+def _share_colours(figure: Figure, axes: NDArray[Any]) -> None:
+    images = [axis.images[0] for axis in axes]
+    # Masked, as Matplotlib does with NaN (say, of absent fields):
+    values = np.ma.concatenate([x.get_array().ravel() for x in images])
+    for image in images:
+        image.set_clim(values.min(), values.max())
+    figure.colorbar(
+        images[0],
+        ax=list(axes),
+        location='bottom',
+        fraction=0.04,
+        pad=0.02,
+        aspect=40,
+        label='edge weight',
+    )
+
+
+def _frame(i: int, j: int) -> Any:
+    effects = require('matplotlib.patheffects', 'plot')
+    # The white rim sets the frame off from dark and light cells alike:
+    return require('matplotlib.patches', 'plot').Rectangle(
+        (j - 0.5, i - 0.5),
+        1,
+        1,
+        fill=False,
+        edgecolor=_MARKED,
+        linewidth=1.2,
+        path_effects=[effects.withStroke(linewidth=2.6, foreground='white')],
+    )
+
+
+def _patch(label: str, **kwargs: Any) -> Any:
+    return require('matplotlib.patches', 'plot').Patch(label=label, **kwargs)
+
+
+def _short(name: str) -> str:
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return name[: _LONGEST_NAME - 1] + '…'
 
 
 def _figure(width: float, height: float) -> Any:
-    # The object-oriented interface leaves the state of pyplot alone and needs
-    # no display:
-    figure = require('matplotlib.figure', 'plot')
-    return figure.Figure(figsize=(width, height), layout='constrained')
+    figure = require('matplotlib.figure', 'plot').Figure(
+        figsize=(width, height), layout='constrained'
+    )
+    require('matplotlib.backends.backend_agg', 'plot').FigureCanvasAgg(figure)
+    return figure

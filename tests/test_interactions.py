@@ -1,156 +1,349 @@
+import itertools
+import json
 import math
+import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import Interaction, InteractionSet
-from pyg_featgraph.plot import (
-    plot_edge_weights,
-    plot_interactions,
-    save_figure,
-)
 
+details = st.dictionaries(
+    st.text(max_size=3),
+    st.integers() | st.lists(st.text(max_size=3)),
+    max_size=2,
+)
+field_sets = st.sets(st.sampled_from('abcdef'), min_size=1, max_size=4)
 entries = st.builds(
     Interaction,
-    st.sets(st.sampled_from('abcdef'), min_size=1, max_size=4).map(tuple),
-    st.floats(-10, 10),
+    field_sets.map(tuple),
+    st.integers(-3, 3) | st.floats(-10, 10),
     st.sampled_from(['x', 'y']),
+    details,
 )
-sets = st.lists(entries, max_size=15).map(InteractionSet)
+sets = st.lists(entries, max_size=10).map(InteractionSet)
+truths = st.sets(field_sets.map(frozenset), max_size=8)
 
 
-def make(*pairs):
+def make(*pairs, source=''):
     return InteractionSet(
-        Interaction(tuple(fields), score) for fields, score in pairs
+        Interaction(tuple(fields), score, source) for fields, score in pairs
     )
 
 
+def names(found):
+    return [''.join(x.fields) for x in found]
+
+
 def test_interaction():
-    x = Interaction(('b', 'a'), 1, 'm', {'k': 1})
+    detail = {'k': 1}
+    x = Interaction(('b', 'a'), np.float32(1), 'm', detail)
+    detail['k'] = 2
     assert x.fields == ('a', 'b')
     assert x.order == 2
-    assert x == Interaction(('a', 'b'), 1.0, 'm')
-    for fields, score in ((('a', 'a'), 1), ((), 1), (('a',), math.nan)):
-        with pytest.raises(ValueError, match=r'must be finite|distinct'):
-            Interaction(fields, score)
-    with pytest.raises(TypeError, match='must be a tuple'):
-        Interaction('ab', 1)
+    assert type(x.score) is float
+    assert x == Interaction(['a', 'b'], 1.0, 'm')
+    assert len({x, Interaction(('a', 'b'), 1, 'm')}) == 1
+    assert x != Interaction(('a', 'b'), 2, 'm')
+    assert pickle.loads(pickle.dumps(x)).detail == {'k': 1}
+
+
+@pytest.mark.parametrize(
+    ('fields', 'score', 'source', 'error', 'message'),
+    [
+        (('a', 'a'), 1, '', ValueError, 'distinct'),
+        ((), 1, '', ValueError, 'distinct'),
+        (('a',), math.nan, '', ValueError, 'finite'),
+        (('a',), -math.inf, '', ValueError, 'finite'),
+        ('ab', 1, '', TypeError, "tuple of names.*'ab'"),
+        (('a', 3), 1, '', TypeError, 'tuple of names'),
+        (('a',), 1, None, TypeError, "'source' a name"),
+        (('a',), '1', '', TypeError, 'real number'),
+    ],
+)
+def test_bad_interaction(fields, score, source, error, message):
+    with pytest.raises(error, match=message):
+        Interaction(fields, score, source)
 
 
 def test_ranking():
-    found = make(('ab', 1), ('cd', 3), ('ba', 2), ('ce', 3))
-    assert [x.fields for x in found] == [('c', 'd'), ('c', 'e'), ('a', 'b')]
+    found = make(('ab', 1), ('cd', 3), ('ba', 2), ('ce', 3), ('abc', 0))
+    assert names(found) == ['cd', 'ce', 'ab', 'abc']
     assert found[2].score == 2
-    assert found[1:].top(1)[0].fields == ('c', 'e')
-    assert found.of_order(3) == InteractionSet()
-    assert found.to_pandas()['score'].tolist() == [3, 3, 2]
-    assert 'c x d' in repr(found)
+    assert names(found[1:]) == ['ce', 'ab', 'abc']
+    assert names(found.top(2)) == ['cd', 'ce']
+    assert found.top(None) == found == found.top(99)
+    assert len(found.top(0)) == 0
+    for method in (found.top, found.prune):
+        with pytest.raises(ValueError, match="'k' must be at least 0"):
+            method(-1)
+    assert names(found.of_order(3)) == ['abc']
+    assert found.of_order(2, 3) == found
+    assert found != list(found)
 
 
-def test_from_matrix():
-    weight = np.array([[9, 1, 2], [3, 9, 4], [0, 0, 9]])
-    found = InteractionSet.from_matrix(weight, ['a', 'b', 'c'], 'm')
+@given(st.lists(entries, max_size=10))
+def test_ranking_does_not_depend_on_the_order_of_entries(items):
+    items += [Interaction(('a',), 11, 'y'), Interaction(('a',), 11, 'x')]
+    found = InteractionSet(items)
+    assert InteractionSet(items[::-1]) == found
+    scores = [x.score for x in found]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(names(found))) == len(found)
+    for x in items:
+        best = max(y.score for y in items if y.fields == x.fields)
+        assert [y.score for y in found if y.fields == x.fields] == [best]
+
+
+def test_repr():
+    found = InteractionSet(
+        Interaction(('a', f'b{i}'), i / 8, 'mine') for i in range(12)
+    )
+    lines = repr(found).split('\n')
+    assert lines[0] == 'InteractionSet(12)'
+    assert lines[1].split() == ['1.', '1.375', 'a', 'x', 'b11', 'mine']
+    assert lines[-1].split() == ['and', '2', 'more']
+    assert len(lines) == 12
+    assert repr(InteractionSet()) == 'InteractionSet(0)'
+
+
+@pytest.mark.parametrize('convert', [np.array, torch.tensor, list])
+def test_from_matrix(convert):
+    weight = convert([[9.0, 1, 2], [3, 9, 4], [0, 0, 9]])
+    found = InteractionSet.from_matrix(weight, ['c', 'b', 'a'], 'm')
     got = {x.fields: x.score for x in found}
-    assert got == {('a', 'b'): 2, ('a', 'c'): 1, ('b', 'c'): 2}
-    with pytest.raises(ValueError, match='must have shape'):
-        InteractionSet.from_matrix(weight, ['a'])
+    assert got == {('b', 'c'): 2, ('a', 'c'): 1, ('a', 'b'): 2}
+    assert {x.source for x in found} == {'m'}
+
+
+def test_bad_matrix():
+    with pytest.raises(ValueError, match=r'\(2, 3\), not \(2, 2\)'):
+        InteractionSet.from_matrix(np.ones((2, 3)), ['a', 'b'])
+    with pytest.raises(ValueError, match=r"'b', 'a'.*finite"):
+        InteractionSet.from_matrix(np.full((2, 2), np.nan), ['a', 'b'])
+    with pytest.raises(ValueError, match='distinct'):
+        InteractionSet.from_matrix(np.ones((2, 2)), ['a', 'a'])
 
 
 def test_scores_against_a_truth():
     found = make(('ab', 5), ('cd', 4), ('ef', 3), ('ace', 2))
-    truth = [('b', 'a'), ('f', 'e'), ('a', 'd')]
+    truth = [('b', 'a'), ('f', 'e'), ('a', 'd'), ('e', 'c', 'a')]
     assert found.precision_at(2, truth) == 1 / 2
-    assert found.precision_at(10, truth) == 2 / 10
-    assert found.recall_at(3, truth) == 2 / 3
+    # Places that a short ranking leaves empty are no hits:
+    assert found.precision_at(10, truth) == 3 / 10
+    assert found.recall_at(3, truth) == 2 / 4
+    assert found.recall_at(None, truth) == 3 / 4
+    assert found.recall_per_order(truth) == {2: 2 / 3, 3: 1}
+    assert found.recall_per_order(truth, k=1) == {2: 1 / 3, 3: 1}
+    expected = (1 / 1 + 2 / 3 + 3 / 4) / 4
+    assert found.average_precision(truth) == pytest.approx(expected)
+    # The truth of planted data maps its interactions to their strengths:
+    assert found.recall_at(3, dict.fromkeys(truth, 0.5)) == 2 / 4
+
+
+def test_scores_without_a_truth():
+    found = make(('ab', 5))
+    assert found.precision_at(1, []) == 0
     assert math.isnan(found.recall_at(3, []))
-    with pytest.raises(ValueError, match='positive'):
-        found.precision_at(0, truth)
+    assert math.isnan(found.average_precision([]))
+    assert found.recall_per_order([]) == {}
+    with pytest.raises(ValueError, match="'k' must be at least 1"):
+        found.precision_at(0, [('a', 'b')])
+    with pytest.raises(TypeError, match='tuples of names'):
+        found.precision_at(1, ('a', 'b'))
+
+
+@given(sets, truths, st.integers(1, 20))
+def test_scores_against_a_count(found, truth, k):
+    hits = 0
+    for x, fields in itertools.product(list(found)[:k], truth):
+        hits += sorted(fields) == sorted(x.fields)
+    assert found.precision_at(k, truth) == hits / k
+    if truth:
+        assert found.recall_at(k, truth) == hits / len(truth)
+        precisions = [
+            found.precision_at(rank, truth)
+            for rank, x in enumerate(found, start=1)
+            if set(x.fields) in truth
+        ]
+        assert found.average_precision(truth) == pytest.approx(
+            sum(precisions) / len(truth)
+        )
+    per_order = found.recall_per_order(truth)
+    total = sum(
+        recall * sum(len(fields) == order for fields in truth)
+        for order, recall in per_order.items()
+    )
+    assert total == pytest.approx(sum(set(x.fields) in truth for x in found))
 
 
 def test_prune():
     found = make(('ab', 5), ('abc', 4), ('bc', 3), ('de', 2), ('d', 1))
-    pruned = found.prune()
-    assert [x.fields for x in pruned] == [('a', 'b', 'c'), ('d', 'e')]
+    assert names(found.prune()) == ['abc', 'de']
 
 
-@given(sets)
-def test_prune_leaves_no_nested_sets(found):
-    pruned = [set(x.fields) for x in found.prune()]
-    assert not any(a < b for a in pruned for b in pruned)
-    # Every entry is inside one that is left, or contains none but replaced
-    # ones; in particular nothing is lost without a reason:
+def test_prune_stops_at_k():
+    found = make(('ab', 5), ('cd', 4), ('abc', 3), ('ef', 2), ('efg', 1))
+    assert names(found.prune(2)) == ['ab', 'cd']
+    # The third entry replaces the first, which leaves room for a fourth:
+    assert names(found.prune(3)) == ['cd', 'abc', 'ef']
+    assert len(found.prune(0)) == 0
+
+
+@given(sets, st.none() | st.integers(0, 8))
+def test_prune_follows_the_rule(found, k):
+    kept = []
     for x in found:
-        fields = set(x.fields)
-        assert any(fields <= p or p <= fields for p in pruned)
+        if len(kept) == k:
+            break
+        if not any(set(x.fields) < set(y.fields) for y in kept):
+            kept = [y for y in kept if not set(y.fields) < set(x.fields)]
+            kept.append(x)
+    pruned = found.prune(k)
+    assert list(pruned) == kept
+    for one, two in itertools.permutations(pruned, 2):
+        assert not set(one.fields) < set(two.fields)
+    assert pruned.prune() == pruned
 
 
-@given(sets, sets)
-def test_merge_does_not_depend_on_order(one, two):
-    merged = one.merge(two)
-    assert {x.fields: pytest.approx(x.score) for x in merged} == {
-        x.fields: x.score for x in two.merge(one)
-    }
-    assert {x.fields for x in merged} == {x.fields for x in [*one, *two]}
+@given(sets, sets, sets)
+@settings(max_examples=50)
+def test_merge_by_rank(one, two, three):
+    merged = one.merge(two, three)
+    for order in itertools.permutations([one, two, three]):
+        assert order[0].merge(*order[1:]) == merged
+    assert set(names(merged)) == {*names(one), *names(two), *names(three)}
     for x in merged:
-        expected = sum(
-            1 / (61 + [y.fields for y in ranking].index(x.fields))
-            for ranking in (one, two)
-            if x.fields in [y.fields for y in ranking]
-        )
-        assert x.score == pytest.approx(expected)
+        score, sources = 0, set()
+        for ranking in (one, two, three):
+            for rank, y in enumerate(ranking, start=1):
+                if y.fields == x.fields:
+                    score += 1 / (60 + rank)
+                    sources.add(y.source)
+        assert x.score == pytest.approx(score)
+        assert x.source == '+'.join(sorted(sources))
+
+
+def test_merge_scores_of_one_source():
+    one = make(('ab', 4), ('cd', 2), source='m')
+    two = make(('cd', 3), ('ab', 1), ('ef', 1), source='m')
+    best = {x.fields: x.score for x in one.merge(two, method='max')}
+    assert best == {('a', 'b'): 4, ('c', 'd'): 3, ('e', 'f'): 1}
+    mean = one.merge(two, method='mean')
+    assert mean == make(('ab', 2.5), ('cd', 2.5), ('ef', 0.5), source='m')
+    detailed = InteractionSet([Interaction(('a',), 9, 'm', {'k': 1})])
+    assert one.merge(detailed, method='max')[0].detail == {'k': 1}
+    for method in ('max', 'mean'):
+        with pytest.raises(ValueError, match=r"one unit.*\['', 'm'\]"):
+            one.merge(make(('ab', 1)), method=method)
+    with pytest.raises(ValueError, match="No 'method' named 'sum'"):
+        one.merge(two, method='sum')
+    with pytest.raises(ValueError, match="'k' must be at least 0"):
+        one.merge(two, k=-1)
+
+
+def test_merge_constant():
+    one, two = make(('ab', 3), ('cd', 2), ('ef', 1)), make(('gh', 2), ('ef', 1))
+    # A small constant favours the first of one ranking, a large one what
+    # several agree on:
+    assert names(one.merge(two, k=0))[0] == 'ab'
+    assert names(one.merge(two))[0] == 'ef'
 
 
 @given(sets)
-def test_json_round_trip(found):
+@settings(max_examples=50)
+def test_round_trips(found):
+    for again in (
+        InteractionSet.from_json(found.to_json()),
+        InteractionSet.from_pandas(found.to_pandas()),
+    ):
+        assert again == found
+        assert [x.detail for x in again] == [x.detail for x in found]
+
+
+def test_parquet_round_trip(tmp_path):
+    found = make(('ab', 1), ('abc', 2), source='m')
+    frame = found.to_pandas()
+    assert frame['order'].tolist() == [3, 2]
+    frame.to_parquet(tmp_path / 'found.parquet')
+    frame = pd.read_parquet(tmp_path / 'found.parquet')
+    assert InteractionSet.from_pandas(frame) == found
+
+
+def test_from_pandas():
+    frame = pd.DataFrame({'fields': [('b', 'a'), ['c']], 'score': [1, 2]})
+    assert InteractionSet.from_pandas(frame) == make(('c', 2), ('ab', 1))
+    frame['source'] = ['m', None]
+    assert [x.source for x in InteractionSet.from_pandas(frame)] == ['', 'm']
+    with pytest.raises(DataError, match=r"Entry 0.*'score'"):
+        InteractionSet.from_pandas(frame.drop(columns='score'))
+    # A column of tuples comes out of a CSV file as one of strings:
+    text = frame.assign(fields=frame['fields'].astype(str))
+    with pytest.raises(DataError, match=r'Entry 0.*tuple of names'):
+        InteractionSet.from_pandas(text)
+    frame.loc[1, 'score'] = np.nan
+    with pytest.raises(DataError, match='Entry 1'):
+        InteractionSet.from_pandas(frame)
+
+
+def test_details_of_numpy_and_torch():
+    detail = {'n': np.int64(3), 'w': np.ones(2), 't': torch.tensor([1, 2])}
+    found = InteractionSet([Interaction(('a',), 1, 'm', detail)])
     again = InteractionSet.from_json(found.to_json())
-    assert again == found
-    assert [x.detail for x in again] == [x.detail for x in found]
+    assert again[0].detail == {'n': 3, 'w': [1, 1], 't': [1, 2]}
 
 
 def test_files(tmp_path):
-    found = make(('ab', 1))
+    found = make(('ab', 1), ('ö', 2))
     path = tmp_path / 'found.json'
-    found.save(path)
+    for _ in range(2):
+        found.save(path)
+        assert InteractionSet.load(path) == found
+        assert list(tmp_path.iterdir()) == [path]
+    # What cannot be written leaves the file as it was:
+    bad = InteractionSet([Interaction(('a',), 1, 'm', {'k': {1}})])
+    with pytest.raises(AttributeError):
+        bad.save(path)
     assert InteractionSet.load(path) == found
-    assert list(tmp_path.iterdir()) == [path]
-    for text, message in (
-        ('no json', 'holds no interactions'),
-        ('{"version": 7, "interactions": []}', 'version 7'),
-        ('{"version": 1, "interactions": [{"fields": ["a"]}]}', 'score'),
-    ):
-        path.write_text(text)
-        with pytest.raises(DataError, match=message) as error:
-            InteractionSet.load(path)
-        assert 'found.json' in str(error.value)
+    with pytest.raises(FileNotFoundError):
+        InteractionSet.load(tmp_path / 'absent.json')
 
 
-def test_plot_interactions(tmp_path):
-    found = make(('ab', 3), ('cd', 2), ('ef', 1))
-    figure = plot_interactions(found, top=2, truth=[('d', 'c')])
-    axis = figure.axes[0]
-    labels = [t.get_text() for t in axis.get_yticklabels()]
-    assert labels == ['a x b', 'c x d']
-    plain, marked = (bar.get_facecolor() for bar in axis.patches)
-    assert plain != marked
-    path = tmp_path / 'figure.png'
-    save_figure(figure, path)
-    assert path.read_bytes()[:4] == b'\x89PNG'
-    assert found.plot().axes[0].get_legend() is None
+def entry(**changes):
+    values = {'fields': ['a', 'b'], 'score': 1, 'source': 'm', 'detail': {}}
+    return json.dumps({'version': 1, 'interactions': [values | changes]})
 
 
-def test_plot_edge_weights():
-    rng = np.random.default_rng(0)
-    weights = [[rng.random((3, 3)) for _ in range(2)] for _ in range(4)]
-    figure = plot_edge_weights(
-        weights, list('abc'), list('pqrs'), ['1', '2'], [('a', 'c')]
-    )
-    maps = [axis for axis in figure.axes if axis.images]
-    # Eight maps and a colour bar for each column:
-    assert (len(maps), len(figure.axes)) == (8, 10)
-    np.testing.assert_array_equal(maps[0].images[0].get_array(), weights[0][0])
-    assert [t.get_text() for t in maps[0].get_xticklabels()] == list('abc')
-    assert maps[0].get_title() == 'p\n1'
-    assert list(maps[0].lines[0].get_xdata()) == [2, 0]
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        (b'\xff\xfe\xff', 'codec'),
+        ('', 'No interactions'),
+        ('no json', 'No interactions'),
+        ('[' * 100_000, 'No interactions'),
+        ('[1]', 'No interactions'),
+        ('{}', "No interactions.*'version'"),
+        ('{"version": 7, "rows": []}', 'version is 7, not 1'),
+        ('{"version": 1}', "No interactions.*'interactions'"),
+        ('{"version": 1, "interactions": 3}', 'No interactions'),
+        ('{"version": 1, "interactions": [3]}', 'Entry 0'),
+        ('{"version": 1, "interactions": [{"fields": ["a"]}]}', "'score'"),
+        (entry(fields='ab'), "Entry 0.*tuple of names.*'ab'"),
+        (entry(fields=['a', 1]), 'Entry 0.*tuple of names'),
+        (entry(score='1'), 'Entry 0.*real number'),
+        (entry(score=math.nan), 'Entry 0.*finite'),
+        (entry(score=10**400), 'Entry 0'),
+        (entry(source=3), "Entry 0.*'source'"),
+        (entry(detail=3), 'Entry 0'),
+    ],
+)
+def test_bad_files(text, message, tmp_path):
+    path = tmp_path / 'found.json'
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=rf"(?s)found\.json': .*{message}"):
+        InteractionSet.load(path)
