@@ -1,6 +1,7 @@
 r"""Training with Lightning: log loss, early stopping, checkpoints."""
 
-from pyg_featgraph.training.fit import FitResult, fit, predict
+from pyg_featgraph.training.fit import fit, predict
+from pyg_featgraph.training.loop import FitResult
 
 __all__ = [
     'FitResult',

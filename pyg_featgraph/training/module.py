@@ -10,18 +10,18 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import BinaryAUROC
 
 from pyg_featgraph.data import FieldBatch
-from pyg_featgraph.nn import FieldEmbedding
+from pyg_featgraph.nn import FieldEmbedding, FieldModel
 
 
 class FieldModule(pl.LightningModule):
-    r"""Trains a model of field graphs by its binary log loss.
+    r"""Trains a model of field graphs by its :meth:`loss`.
 
     Tables with sparse gradients get an optimizer of their own,
     :class:`torch.optim.SparseAdam`, all other parameters
     :class:`torch.optim.Adam`.
 
     Args:
-        model (torch.nn.Module): A model with :obj:`model(batch) -> logits`.
+        model (FieldModel): The model.
         lr (float, optional): The learning rate. (default: :obj:`1e-3`)
         weight_decay (float, optional): The L2 penalty of all parameters
             without sparse gradients. (default: :obj:`0`)
@@ -29,7 +29,7 @@ class FieldModule(pl.LightningModule):
 
     def __init__(
         self,
-        model: torch.nn.Module,
+        model: FieldModel,
         lr: float = 1e-3,
         weight_decay: float = 0.0,
     ) -> None:
@@ -52,13 +52,19 @@ class FieldModule(pl.LightningModule):
         return self.model(batch)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        tables = [
-            module.weight
+        return self.make_optimizers(list(self.model.parameters()))
+
+    def make_optimizers(
+        self, parameters: list[torch.nn.Parameter]
+    ) -> list[torch.optim.Optimizer]:
+        r"""The optimizers of some parameters of the model."""
+        sparse = {
+            id(module.weight)
             for module in self.model.modules()
             if isinstance(module, FieldEmbedding) and module.sparse
-        ]
-        is_table = {id(p) for p in tables}
-        others = [p for p in self.model.parameters() if id(p) not in is_table]
+        }
+        tables = [p for p in parameters if id(p) in sparse]
+        others = [p for p in parameters if id(p) not in sparse]
         out: list[torch.optim.Optimizer] = []
         if others:
             out.append(
@@ -74,9 +80,12 @@ class FieldModule(pl.LightningModule):
         optimizers = self.optimizers(use_pl_optimizer=True)
         if not isinstance(optimizers, list):
             optimizers = [optimizers]
-        loss = F.binary_cross_entropy_with_logits(self(batch), batch.y)
-        for optimizer in optimizers:
-            optimizer.zero_grad()
+        self.descend(batch, optimizers)
+
+    def descend(self, batch: FieldBatch, optimizers: list[Any]) -> None:
+        r"""Lowers the loss of a batch by one step of some optimizers."""
+        loss = self.model.loss(batch)
+        self.model.zero_grad()
         self.manual_backward(loss)
         for optimizer in optimizers:
             optimizer.step()

@@ -13,10 +13,13 @@ from pyg_featgraph.data import FieldGraphLoader, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.nn import (
     DNN,
+    FIVES,
     FM,
     LR,
+    AutoInt,
     FieldEmbedding,
     FieldModel,
+    FiGNN,
     GraphFM,
     GraphFMConv,
     pair_effects,
@@ -28,6 +31,21 @@ MODELS = {
     'DNN': lambda info: DNN(info, 4, [8]),
     'GraphFM': lambda info: GraphFM(info, 4, 8),
     'GraphFM paper': lambda info: GraphFM(info, 4, 8, variant='paper'),
+    'AutoInt': lambda info: AutoInt(info, 4, 8),
+    'FiGNN': lambda info: FiGNN(info, 4, 8),
+    'FiGNN plain': lambda info: FiGNN(
+        info,
+        4,
+        edge='uniform',
+        readout='flatten',
+        input_attention=False,
+        share_weights=True,
+    ),
+    'FIVES': lambda info: FIVES(info, 4),
+    'FIVES hard': lambda info: FIVES(
+        info, 4, 4, mode='straight_through', self_loops=False, readout='last'
+    ),
+    'FIVES sum': lambda info: FIVES(info, 4, 2, aggr='sum', readout='sum'),
 }
 
 

@@ -1,9 +1,15 @@
 r"""Operators, which pass messages along learnable edges."""
 
 from pyg_featgraph.nn.conv.field_linear import FieldLinear
+from pyg_featgraph.nn.conv.fignn_conv import FiGNNConv
+from pyg_featgraph.nn.conv.fives_conv import FIVESConv
 from pyg_featgraph.nn.conv.graphfm_conv import GraphFMConv
+from pyg_featgraph.nn.conv.self_attention_conv import SelfAttentionConv
 
 __all__ = [
     'FieldLinear',
+    'SelfAttentionConv',
+    'FiGNNConv',
+    'FIVESConv',
     'GraphFMConv',
 ]

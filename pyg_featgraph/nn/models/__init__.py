@@ -1,8 +1,12 @@
 r"""Models of whole rows: ``model(batch) -> logits``."""
 
+from pyg_featgraph.nn.models.autoint import AutoInt
 from pyg_featgraph.nn.models.base import FieldModel
+from pyg_featgraph.nn.models.derive import derive_interactions
 from pyg_featgraph.nn.models.dnn import DNN
 from pyg_featgraph.nn.models.effects import pair_effects
+from pyg_featgraph.nn.models.fignn import FiGNN
+from pyg_featgraph.nn.models.fives import FIVES
 from pyg_featgraph.nn.models.fm import FM
 from pyg_featgraph.nn.models.graphfm import GraphFM
 from pyg_featgraph.nn.models.lr import LR
@@ -12,6 +16,10 @@ __all__ = [
     'LR',
     'FM',
     'DNN',
+    'AutoInt',
+    'FiGNN',
+    'FIVES',
     'GraphFM',
+    'derive_interactions',
     'pair_effects',
 ]

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import safetensors
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
@@ -52,32 +53,88 @@ class FieldModel(torch.nn.Module):
             if reset is not None:
                 reset()
 
+    def loss(self, data: Data) -> Tensor:
+        r"""The mean binary log loss of a batch, which training lowers."""
+        return F.binary_cross_entropy_with_logits(self(data), data.y)
+
+    def architecture_parameters(self) -> list[torch.nn.Parameter]:
+        r"""The parameters that choose interactions; a
+        :func:`~pyg_featgraph.search.search` learns them apart from all
+        others. None by default.
+        """
+        return []
+
     def interactions(
         self,
         data: FieldTable | None = None,
         top: int | None = None,
+        by: str = 'effect',
+        num_rows: int = 256,
+        seed: int = 0,
         **kwargs: Any,
     ) -> InteractionSet:
-        r"""The pairs of fields that interact in the logits of the model,
-        ranked by :func:`~pyg_featgraph.nn.models.pair_effects`.
+        r"""The interactions that the model has learned, ranked.
 
         Args:
             data (FieldTable, optional): The rows to measure on.
                 (default: :obj:`None`)
-            top (int, optional): How many pairs to return. (default: all that
-                interact)
-            **kwargs (optional): Arguments of
+            top (int, optional): How many to return. (default: all)
+            by (str, optional): :obj:`"effect"` ranks pairs by what they do to
+                the logits, :func:`~pyg_featgraph.nn.models.pair_effects`;
+                :obj:`"edges"`, for models that have some, by the mean over
+                rows and layers of the edge weights. They say where a layer
+                looks, not what the model makes of it.
+                (default: :obj:`"effect"`)
+            num_rows (int, optional): The number of rows to draw.
+                (default: :obj:`256`)
+            seed (int, optional): The seed of the draw. (default: :obj:`0`)
+            **kwargs (optional): Further arguments of
                 :func:`~pyg_featgraph.nn.models.pair_effects`.
 
         Raises:
-            ValueError: If no rows are given.
+            ValueError: If no rows are given, or if the model has no edges.
         """
-        effects = pair_effects(self, self._rows_for(data), **kwargs)
+        if by == 'edges':
+            return self._interactions_by_edges(data, num_rows, seed).top(top)
+        if by != 'effect':
+            raise ValueError(f"'by' must be 'effect' or 'edges' (got '{by}')")
+        effects = pair_effects(
+            self, self._rows_for(data), num_rows, seed=seed, **kwargs
+        )
         ranking = InteractionSet.from_matrix(
             effects.numpy(), self.info.names, self.__class__.__name__
         )
         # Below are differences of rounding in single precision:
         return InteractionSet(x for x in ranking if x.score > 1e-5).top(top)
+
+    def edge_weights(self, data: Data) -> list[Tensor]:
+        r"""The edge weights of each layer, for models that have some.
+
+        Args:
+            data (Data): A batch of field graphs.
+
+        Returns:
+            list of torch.Tensor: For each layer :math:`(B, n, n)`, rows being
+            the fields that receive.
+
+        Raises:
+            ValueError: If the model has none.
+        """
+        raise ValueError(f'{self.__class__.__name__} has no edge weights')
+
+    def _interactions_by_edges(
+        self, data: FieldTable | None, num_rows: int, seed: int
+    ) -> InteractionSet:
+        table = self._rows_for(data)
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(table), generator=generator)[:num_rows]
+        device = next(self.parameters()).device
+        weights = self.edge_weights(table.batch(rows).to(device))
+        return InteractionSet.from_matrix(
+            torch.stack(weights).mean(dim=(0, 1)).cpu().numpy(),
+            self.info.names,
+            f'{self.__class__.__name__} edges',
+        )
 
     def _rows_for(self, data: FieldTable | None) -> FieldTable:
         if data is None:
@@ -149,14 +206,64 @@ def batch_vector(data: Data) -> tuple[Tensor, int]:
     return data.batch, data.num_graphs
 
 
-def embed_regular(embedding: FieldEmbedding, data: Data) -> Tensor:
-    r"""The vectors :math:`(B, n, d)` of all fields, absent ones being zero."""
+def unpack(
+    data: Data, embedding: FieldEmbedding
+) -> tuple[Tensor, Any, Any, Any, Any]:
+    r"""The arguments of a model's layers in the layout that fits a batch:
+    node vectors, and for nodes also edges, fields, rows of the nodes and the
+    number of rows.
+    """
     x = embedding.embed(data)
     if x.dim() == 3:
-        return x
+        return x, None, None, None, None
     batch, size = batch_vector(data)
-    out = x.new_zeros(size, embedding.info.num_fields, x.size(-1))
-    return out.index_put((batch, data.field), x)
+    return x, data.edge_index, data.field, batch, size
+
+
+def nodes_to_rows(
+    x: Tensor,
+    num_fields: int,
+    field: Tensor | None = None,
+    batch: Tensor | None = None,
+    size: int | None = None,
+) -> Tensor:
+    r"""The node vectors as :math:`(B, n, F)`, absent fields being zero; rows
+    stay as they are, and without :obj:`batch` all nodes are of one row.
+    """
+    if x.dim() == 3:
+        return x
+    if field is None:
+        raise ValueError(
+            "'field' is required for node vectors of shape [num_nodes, "
+            'channels]'
+        )
+    if batch is None:
+        batch, size = torch.zeros_like(field), 1
+    elif size is None:
+        size = int(batch.max()) + 1 if batch.numel() else 0
+    out = x.new_zeros(size, num_fields, x.size(-1))
+    return out.index_put((batch, field), x)
+
+
+def edges_to_rows(
+    weight: Tensor,
+    edge_index: Tensor,
+    num_fields: int,
+    field: Tensor,
+    batch: Tensor,
+    size: int,
+) -> Tensor:
+    r"""The edge weights as :math:`(B, n, n)`, rows being targets."""
+    out = weight.new_zeros(size, num_fields, num_fields)
+    source, target = edge_index
+    out[batch[target], field[target], field[source]] = weight
+    return out
+
+
+def embed_regular(embedding: FieldEmbedding, data: Data) -> Tensor:
+    r"""The vectors :math:`(B, n, d)` of all fields, absent ones being zero."""
+    x, _, field, batch, size = unpack(data, embedding)
+    return nodes_to_rows(x, embedding.info.num_fields, field, batch, size)
 
 
 def pool_sum(x: Tensor, data: Data) -> Tensor:

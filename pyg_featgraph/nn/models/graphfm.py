@@ -9,11 +9,10 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_featgraph.data import FieldInfo, FieldTable
-from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.conv import GraphFMConv
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, batch_vector
+from pyg_featgraph.nn.models.base import FieldModel, edges_to_rows, unpack
 
 
 class GraphFM(FieldModel):
@@ -165,7 +164,7 @@ class GraphFM(FieldModel):
         """
         size = None
         if isinstance(x, Data):
-            x, edge_index, field, batch, size = self._unpack(x)
+            x, edge_index, field, batch, size = unpack(x, self.embedding)
         x = F.dropout(x, p=self.embedding_dropout, training=self.training)
         outs = []
         for conv in self.convs:
@@ -180,13 +179,6 @@ class GraphFM(FieldModel):
             out = scatter(out, batch, dim=0, dim_size=size, reduce='mean')
         return self.lin(out).squeeze(-1)
 
-    def _unpack(self, data: Data) -> tuple[Tensor, Any, Any, Any, Any]:
-        x = self.embedding.embed(data)
-        if x.dim() == 3:
-            return x, None, None, None, None
-        batch, size = batch_vector(data)
-        return x, data.edge_index, data.field, batch, size
-
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:
         r"""The scores :math:`p_{ij}` of the selected edges of each row and
@@ -199,7 +191,7 @@ class GraphFM(FieldModel):
             list of torch.Tensor: For each layer :math:`(B, n, n)`, rows being
             the fields that select.
         """
-        x, edge_index, field, batch, size = self._unpack(data)
+        x, edge_index, field, batch, size = unpack(data, self.embedding)
         if edge_index is not None:
             edge_index = self.convs[0].with_self_loops(edge_index, x.size(0))
         outs = []
@@ -207,60 +199,9 @@ class GraphFM(FieldModel):
             weight = conv.edge_weight(x, edge_index)
             x = conv(x, edge_index, field)
             if edge_index is not None:
-                weight = self._to_rows(weight, edge_index, field, batch, size)
+                n = self.info.num_fields
+                weight = edges_to_rows(
+                    weight, edge_index, n, field, batch, size
+                )
             outs.append(weight)
         return outs
-
-    def interactions(
-        self,
-        data: FieldTable | None = None,
-        top: int | None = None,
-        by: str = 'effect',
-        num_rows: int = 256,
-        **kwargs: Any,
-    ) -> InteractionSet:
-        r"""The pairs of fields that interact, ranked.
-
-        Args:
-            data (FieldTable, optional): The rows to measure on.
-                (default: :obj:`None`)
-            top (int, optional): How many pairs to return. (default: all)
-            by (str, optional): :obj:`"effect"` ranks by what a pair does to
-                the logits, :func:`~pyg_featgraph.nn.models.pair_effects`;
-                :obj:`"edges"` by the mean over rows and layers of the edge
-                weights, as the paper reads them. They say where a layer
-                looks, not what the model makes of it, and rank planted
-                interactions less well. (default: :obj:`"effect"`)
-            num_rows (int, optional): The number of rows to draw.
-                (default: :obj:`256`)
-            **kwargs (optional): Further arguments of
-                :func:`~pyg_featgraph.nn.models.pair_effects`.
-        """
-        if by == 'effect':
-            return super().interactions(data, top, num_rows=num_rows, **kwargs)
-        if by != 'edges':
-            raise ValueError(f"'by' must be 'effect' or 'edges' (got '{by}')")
-        table = self._rows_for(data)
-        generator = torch.Generator().manual_seed(kwargs.get('seed', 0))
-        rows = torch.randperm(len(table), generator=generator)[:num_rows]
-        device = self.lin.weight.device
-        weights = self.edge_weights(table.batch(rows).to(device))
-        return InteractionSet.from_matrix(
-            torch.stack(weights).mean(dim=(0, 1)).cpu().numpy(),
-            self.info.names,
-            'GraphFM edges',
-        ).top(top)
-
-    def _to_rows(
-        self,
-        weight: Tensor,
-        edge_index: Tensor,
-        field: Tensor,
-        batch: Tensor,
-        size: int,
-    ) -> Tensor:
-        n = self.info.num_fields
-        out = weight.new_zeros(size, n, n)
-        source, target = edge_index
-        out[batch[target], field[target], field[source]] = weight
-        return out
