@@ -284,11 +284,12 @@ def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
 def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
     codes, uniques = pd.factorize(column)
     values = np.asarray(uniques)
-    # A column of integers turns into floats once an entry is missing:
-    if (
-        values.dtype.kind == 'f'
-        and np.isfinite(values).all()
-        and (values == np.floor(values)).all()
-    ):
-        values = values.astype(np.int64)
+    if values.dtype.kind == 'f':
+        # A column of integers turns into floats once an entry is missing, so
+        # whole numbers are written as integers, each by itself:
+        whole = np.isfinite(values) & (values == np.floor(values))
+        whole &= np.abs(values) < 2**63
+        texts = values.astype(object)
+        texts[whole] = values[whole].astype(np.int64)
+        values = texts
     return codes, pd.Index(values).astype('str')

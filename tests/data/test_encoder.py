@@ -257,3 +257,15 @@ def test_any_column_encodes(values, min_count):
         if kept:
             assert seen.setdefault(key, i) == i
     assert len(set(seen.values())) == len(seen)
+
+
+def test_whole_numbers_are_the_same_category_in_every_table():
+    schema = FieldSchema((Field('a', 'categorical'),))
+    train = pd.DataFrame({'a': [1.0, 2.0, 2.5, np.nan]})
+    encoder = FieldEncoder(schema).fit(train)
+    both = encoder.transform(pd.DataFrame({'a': [1.0, 2.5]})).index
+    whole = encoder.transform(pd.DataFrame({'a': [1.0, 2.0]})).index
+    integer = encoder.transform(pd.DataFrame({'a': [1, 2]})).index
+    assert both[0] == whole[0] == integer[0]
+    assert whole[1] == integer[1] == encoder.transform(train).index[1]
+    assert len({int(both[0]), int(both[1]), int(whole[1]), 1}) == 4
