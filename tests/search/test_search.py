@@ -1,0 +1,211 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from pyg_featgraph.crossing import CrossFeatures
+from pyg_featgraph.data import FieldEncoder, FieldSchema
+from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn import FIVES, FieldModel
+from pyg_featgraph.search import search
+from pyg_featgraph.search.module import BilevelModule
+from pyg_featgraph.training import predict
+
+OPTIONS = {'progress': False, 'batch_size': 128, 'accelerator': 'cpu'}
+
+
+def parity(order, num_rows=6000, num_fields=6):
+    """The label is the parity of the first fields, which no fewer betray."""
+    x = np.random.default_rng(0).integers(0, 2, (num_rows, num_fields))
+    df = pd.DataFrame(x.astype(str), columns=list('abcdef')[:num_fields])
+    return df.assign(y=x[:, :order].sum(axis=1) % 2)
+
+
+@pytest.fixture(scope='module')
+def parts(table):
+    return table.subset(slice(0, 1200)).split([0.5, 0.3, 0.2])
+
+
+def lr_auc(df, *steps):
+    half = len(df) // 2
+    model = make_pipeline(
+        *steps, OneHotEncoder(handle_unknown='ignore'), LogisticRegression()
+    )
+    fields = df.drop(columns='y')
+    model.fit(fields[:half], df['y'][:half])
+    return roc_auc_score(df['y'][half:], model.decision_function(fields[half:]))
+
+
+@pytest.mark.parametrize('order', [2, 3])
+@pytest.mark.parametrize('recursive', [True, False])
+def test_finds_what_a_parity_depends_on(order, recursive, tmp_path):
+    df = parity(order)
+    table = FieldEncoder(FieldSchema.infer(df, 'y')).fit_transform(df)
+    train, valid, test = table.split([0.5, 0.3, 0.2])
+    model = FIVES(table.info, 8, order, recursive=recursive, self_loops=False)
+    result = search(
+        model,
+        train,
+        valid,
+        test,
+        directory=tmp_path,
+        max_epochs=20,
+        architecture_lr=2e-2,
+        **OPTIONS,
+    )
+    assert result.metrics['test_auc'] > 0.99
+    found = result.interactions.of_order(order)
+    planted = tuple('abc'[:order])
+    assert found[0].fields == planted
+    assert model.interactions(by='edges') == result.interactions
+    saved = InteractionSet.load(tmp_path / 'interactions.json')
+    assert saved == result.interactions
+    # The cross makes a linear model exact that is no better than chance:
+    assert lr_auc(df) == pytest.approx(0.5, abs=0.05)
+    assert lr_auc(df, CrossFeatures(found, top=1)) > 0.99
+
+
+def test_temperature_falls_to_its_end(parts, tmp_path):
+    model = FIVES(parts[0].info, 4)
+    taus = []
+    original = BilevelModule._set_temperature
+
+    def spy(self, steps):
+        original(self, steps)
+        taus.append(float(model.adjacency.tau))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BilevelModule, '_set_temperature', spy)
+        search(
+            model,
+            *parts,
+            directory=tmp_path,
+            max_epochs=2,
+            temperature=(1.0, 0.1),
+            **OPTIONS,
+        )
+    assert taus == sorted(taus, reverse=True)
+    assert taus[0] < 1
+    assert taus[-1] == pytest.approx(0.1)
+
+
+def test_weights_and_edges_see_different_rows(parts, tmp_path):
+    """Edges do not move without validation batches, nor weights by them."""
+    train, valid, _ = parts
+    for lr, architecture_lr in ((0.0, 0.01), (0.01, 0.0)):
+        torch.manual_seed(0)
+        model = FIVES(train.info, 4)
+        edges = model.adjacency.weight.detach().clone()
+        table = model.embedding.weight.detach().clone()
+        search(
+            model,
+            train,
+            valid,
+            directory=tmp_path,
+            max_epochs=1,
+            lr=lr,
+            architecture_lr=architecture_lr,
+            temperature=None,
+            **OPTIONS,
+        )
+        moved_edges = not torch.equal(model.adjacency.weight, edges)
+        moved_table = not torch.equal(model.embedding.weight, table)
+        assert (moved_edges, moved_table) == (architecture_lr > 0, lr > 0)
+        assert model.adjacency.tau == 1
+
+
+def test_edges_descend_the_validation_loss(parts):
+    train, valid, _ = parts
+    model = FIVES(train.info, 4)
+    module = BilevelModule(model, valid, 64, 0.01, seed=3)
+    one, two = module._draw(0), module._draw(1)
+    assert one.num_graphs == 64
+    assert not torch.equal(one.slot_index, two.slot_index)
+    assert torch.equal(one.slot_index, module._draw(0).slot_index)
+    rows = {tuple(row) for row in valid.index.tolist()}
+    assert {tuple(row) for row in one.slot_index.tolist()} <= rows
+
+
+@pytest.mark.parametrize('retrain', ['scratch', 'finetune'])
+def test_retraining_keeps_the_edges(retrain, parts, tmp_path):
+    model = FIVES(parts[0].info, 4, 2)
+    result = search(
+        model,
+        *parts,
+        directory=tmp_path,
+        max_epochs=2,
+        architecture_lr=0.05,
+        retrain=retrain,
+        retrain_options={'max_epochs': 3, 'patience': 5},
+        **OPTIONS,
+    )
+    searched = FieldModel.load(result.searched.model_path)
+    assert torch.equal(searched.adjacency.weight, model.adjacency.weight)
+    assert not torch.equal(searched.embedding.weight, model.embedding.weight)
+    assert searched.config['mode'] == 'soft'
+    assert model.config['mode'] == 'hard'
+    assert result.retrained.num_epochs == 3
+    assert result.metrics == result.retrained.metrics
+    # What was saved predicts the same, with hard edges:
+    loaded = FieldModel.load(result.retrained.model_path)
+    assert set(loaded.adjacency().unique().tolist()) <= {0.0, 1.0}
+    assert torch.equal(predict(loaded, parts[2]), predict(model, parts[2]))
+
+
+def test_resumed_search_is_the_same(parts, tmp_path):
+    outs = []
+    # Both fall to the same end over four epochs, one stops after two:
+    for stops, path in (([4], 'whole'), ([2, 4], 'parts')):
+        for epochs in stops:
+            torch.manual_seed(0)
+            model = FIVES(parts[0].info, 4)
+            search(
+                model,
+                *parts,
+                directory=tmp_path / path,
+                max_epochs=epochs,
+                # Constant, as it is a share of the epochs to run:
+                temperature=(0.5, 0.5),
+                resume=True,
+                **OPTIONS,
+            )
+        outs.append(model.state_dict())
+    for one, two in zip(*(out.values() for out in outs), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize('threshold', [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize('mode', ['soft', 'straight_through'])
+def test_search_stays_finite(threshold, mode, parts, tmp_path):
+    model = FIVES(parts[0].info, 4, 3, threshold=threshold, mode=mode)
+    result = search(
+        model,
+        *parts,
+        directory=tmp_path,
+        max_epochs=2,
+        lr=0.1,
+        architecture_lr=1.0,
+        **OPTIONS,
+    )
+    assert all(np.isfinite(list(result.metrics.values())))
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert model.adjacency().isfinite().all()
+
+
+def test_wrong_arguments(parts, tmp_path):
+    model = FIVES(parts[0].info, 4)
+    with pytest.raises(ValueError, match="'retrain' must be"):
+        search(model, *parts, directory=tmp_path, retrain='again')
+    with pytest.raises(ValueError, match='at least 2'):
+        FIVES(parts[0].info, max_order=1)
+    with pytest.raises(ValueError, match="'readout' must be"):
+        FIVES(parts[0].info, readout='first')
+    with pytest.raises(ValueError, match="'threshold' needs one entry"):
+        FIVES(parts[0].info, threshold=[0.5])
+    assert json.loads(json.dumps(model.config)) == model.config
