@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/layouts.py
+	for model in graphfm fignn fives; do $(BIN)/python benchmarks/layouts.py $$model; done
 	$(BIN)/python benchmarks/data_layer.py
 
 # torch comes first and alone, so that an index with CPU builds can serve it:

@@ -1,4 +1,8 @@
-"""A training step of GraphFM in each layout: time and peak memory.
+"""A training step of a model in each layout: time and peak memory.
+
+    python benchmarks/layouts.py graphfm
+    python benchmarks/layouts.py fignn
+    python benchmarks/layouts.py fives
 
 The forms are timed in turns within one process; the peak memory of each is
 taken in a process of its own.
@@ -13,7 +17,18 @@ from common import report, spread, time_interleaved
 from torch.nn.functional import leaky_relu
 
 from pyg_featgraph.data import FieldInfo, FieldTable
-from pyg_featgraph.nn import GraphFM
+from pyg_featgraph.nn import FIVES, FiGNN, GraphFM
+
+MODELS = {
+    'graphfm': lambda info: GraphFM(info),
+    'graphfm-paper': lambda info: GraphFM(info, variant='paper'),
+    'fignn': lambda info: FiGNN(info, num_layers=3),
+    # Without self-attention, as FuxiCTR has it and the states are small:
+    'fignn-plain': lambda info: FiGNN(
+        info, num_layers=3, input_attention=False
+    ),
+    'fives': lambda info: FIVES(info, max_order=4),
+}
 
 
 def make(args, name):
@@ -23,7 +38,7 @@ def make(args, name):
     index = torch.randint(0, 1000, (args.batch_size, n))
     index += 1000 * torch.arange(n)
     table = FieldTable(index.int(), torch.ones(index.size()), info)
-    model = GraphFM(info, variant=args.variant)
+    model = MODELS[args.model](info)
     batch = table.batch()
     if name == 'scatter':
         # Every field is there, but nothing is known of it:
@@ -32,8 +47,7 @@ def make(args, name):
     if name == 'compiled':
         run = torch.compile(model, fullgraph=True)
     if name == 'plain dense':
-        for conv in model.convs:
-            conv.forward = PlainDense(conv)
+        make_plain(model)
 
     def step():
         model.zero_grad()
@@ -42,9 +56,18 @@ def make(args, name):
     return step
 
 
-class PlainDense:
-    """The layer as one would write it, with all products [B, n, n, d]."""
+def make_plain(model):
+    """The layers as one would write them, with all products [B, n, n, d]."""
+    if isinstance(model, GraphFM):
+        for conv in model.convs:
+            conv.forward = PlainGraphFM(conv)
+    elif isinstance(model, FIVES):
+        model.conv.forward = PlainFIVES(model.conv)
+    else:
+        model.conv.forward = PlainFiGNN(model.conv)
 
+
+class PlainGraphFM:
     def __init__(self, conv):
         self.conv = conv
 
@@ -68,6 +91,31 @@ class PlainDense:
         return out * conv.norm_weight + conv.norm_bias
 
 
+class PlainFIVES:
+    def __init__(self, conv):
+        self.conv = conv
+
+    def __call__(self, x, adj, edge_index=None, field=None):
+        message = self.conv.lin(x[0])
+        weight = adj / adj.sum(dim=1, keepdim=True)
+        message = weight.view(1, *adj.size(), 1) * message.unsqueeze(1)
+        return x[1] * message.sum(dim=2)
+
+
+class PlainFiGNN:
+    def __init__(self, conv):
+        self.conv = conv
+
+    def __call__(self, x, edge_index=None, edge_weight=None, field=None):
+        conv, h = self.conv, x
+        for lin_out, lin_in in zip(conv.lin_out, conv.lin_in, strict=True):
+            message = lin_out(h).unsqueeze(1)
+            out = (edge_weight.unsqueeze(-1) * message).sum(dim=2)
+            out = lin_in(out) + conv.bias
+            h = conv.rnn(out.flatten(0, 1), h.flatten(0, 1)).view_as(x) + x
+        return h
+
+
 def peak_memory(args, name, queue):
     torch.set_num_threads(args.threads)
     step = make(args, name)
@@ -78,10 +126,13 @@ def peak_memory(args, name, queue):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('model', choices=MODELS)
     parser.add_argument('--batch-size', type=int, default=1024)
     parser.add_argument('--fields', type=int, default=39)
-    parser.add_argument('--variant', default='reference')
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--json')

@@ -109,11 +109,14 @@ class FiGNNConv(MessagePassing):
             field (torch.Tensor, optional): The field of each node of a
                 graph. (default: :obj:`None`)
         """
-        if x.dim() == 2 and (edge_index is None or field is None):
+        is_graph = edge_index is not None and field is not None
+        if (x.dim() == 3 and edge_index is not None) or (
+            x.dim() == 2 and not is_graph
+        ):
             raise ValueError(
-                "'edge_index' and 'field' are required for node features of "
-                'shape [num_nodes, channels]; rows of equal size have shape '
-                '[num_rows, num_fields, channels]'
+                "Node features of shape [num_nodes, channels] need 'edge_index'"
+                " and 'field', rows [num_rows, num_fields, channels] have none "
+                f'(got shape {list(x.size())})'
             )
         if edge_index is not None and edge_weight is None:
             edge_weight = (edge_index[0] != edge_index[1]).to(x.dtype)

@@ -9,6 +9,9 @@ from torch_geometric.utils import scatter
 
 from pyg_featgraph.nn.conv.field_linear import FieldLinear
 
+#: A smaller sum of weights counts as none, whose inverse has no gradient.
+TINY = 1e-12
+
 
 class FIVESConv(MessagePassing):
     r"""The propagation of the `"FIVES: Feature Interaction Via Edge Search for
@@ -90,19 +93,19 @@ class FIVESConv(MessagePassing):
                 graph. (default: :obj:`None`)
         """
         source, target = x
-        if source.dim() == 3:
+        if source.dim() == 3 and edge_index is None:
             return target * self._forward_rows(source, adj)
-        if edge_index is None or field is None:
+        if source.dim() == 3 or edge_index is None or field is None:
             raise ValueError(
-                "'edge_index' and 'field' are required for node features of "
-                'shape [num_nodes, channels]; rows of equal size have shape '
-                '[num_rows, num_fields, channels]'
+                "Node features of shape [num_nodes, channels] need 'edge_index'"
+                " and 'field', rows [num_rows, num_fields, channels] have none "
+                f'(got shape {list(source.size())})'
             )
         row, col = edge_index
         alpha = adj[field[col], field[row]]
         if self.normalize:
             total = scatter(alpha, col, dim_size=source.size(0), reduce='sum')
-            alpha = alpha / _or_one(total)[col]
+            alpha = alpha / total.clamp(min=TINY)[col]
         # propagate_type: (x: Tensor, alpha: Tensor)
         out = self.propagate(
             edge_index, x=self.lin(source, field), alpha=alpha, size=None
@@ -114,7 +117,7 @@ class FIVESConv(MessagePassing):
 
     def _forward_rows(self, x: Tensor, adj: Tensor) -> Tensor:
         if self.normalize:
-            adj = adj / _or_one(adj.sum(dim=1, keepdim=True))
+            adj = adj / adj.sum(dim=1, keepdim=True).clamp(min=TINY)
         # Field by field instead of row by row, so that all rows are columns
         # of one product with the matrix that they share:
         message = torch.bmm(x.transpose(0, 1), self.lin.weight[:, 0])
@@ -126,8 +129,3 @@ class FIVESConv(MessagePassing):
             f'{self.__class__.__name__}({self.channels}, '
             f'num_fields={self.num_fields})'
         )
-
-
-def _or_one(total: Tensor) -> Tensor:
-    # A node without edges gets zero, not NaN:
-    return torch.where(total > 0, total, torch.ones_like(total))

@@ -84,6 +84,12 @@ class SelfAttentionConv(MessagePassing):
             edge_index (torch.Tensor, optional): The edges of a graph.
                 (default: :obj:`None`)
         """
+        if (x.dim() == 3) != (edge_index is None):
+            raise ValueError(
+                "Node features of shape [num_nodes, channels] need 'edge_index'"
+                ', rows [num_rows, num_fields, channels] have none '
+                f'(got shape {list(x.size())})'
+            )
         size = (*x.shape[:-1], self.heads, self.out_channels)
         query = self.lin_query(x).view(size)
         key = self.lin_key(x).view(size)
@@ -94,12 +100,6 @@ class SelfAttentionConv(MessagePassing):
                 key.transpose(1, 2),
                 value.transpose(1, 2),
             ).transpose(1, 2)
-        elif edge_index is None:
-            raise ValueError(
-                "'edge_index' is required for node features of shape "
-                '[num_nodes, channels]; rows of equal size have shape '
-                '[num_rows, num_fields, channels]'
-            )
         else:
             # edge_updater_type: (query: Tensor, key: Tensor)
             alpha = self.edge_updater(

@@ -94,7 +94,7 @@ class FIVES(FieldModel):
             raise ValueError(
                 f"'readout' must be 'mean', 'last' or 'sum' (got '{readout}')"
             )
-        if not isinstance(threshold, float):
+        if isinstance(threshold, Sequence):
             threshold = [float(t) for t in threshold]
         super().__init__(
             info,

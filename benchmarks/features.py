@@ -1,0 +1,196 @@
+"""Do the interactions of FIVES help other models?
+
+    python benchmarks/features.py employee --root path/to/employee
+    python benchmarks/features.py adult --root path/to/adult
+    python benchmarks/features.py bank --root path/to/bank
+
+FIVES is searched with the settings of its paper. Its first interactions
+become cross columns for logistic regression and GBDTs; how many is chosen by
+the AUC of validation rows, and the same number of random ones is a control.
+"""
+
+import argparse
+import tempfile
+import time
+import warnings
+
+import numpy as np
+import torch
+from common import report
+from scipy.special import logit
+from sklearn.metrics import roc_auc_score
+from tables import DATA, boost, ids, load, one_hot_lr, summarise
+
+from pyg_featgraph.crossing import CrossFeatures
+from pyg_featgraph.data import FieldEncoder
+from pyg_featgraph.nn import FIVES, derive_interactions
+from pyg_featgraph.search import search
+from pyg_featgraph.training import predict
+
+
+def random_interactions(info, rng):
+    """As many of each order as a search can find, without any learning."""
+    scores = rng.random((2, info.num_fields, info.num_fields))
+    return derive_interactions(scores, info.names, source='random')
+
+
+def lr_with(x, crosses, ys, strength):
+    """Probabilities of a logistic regression on ids and crosses."""
+    tables = [
+        np.hstack([a, b.to_numpy(np.int64)])
+        for a, b in zip(x, crosses, strict=True)
+    ]
+    model = one_hot_lr(C=strength).fit(tables[0], ys[0])
+    return [model.predict_proba(table)[:, 1] for table in tables[1:]]
+
+
+def best_lr(x, parts, ys, schema, interactions, counts, strengths):
+    """The numbers of interactions and the strength that suit the validation
+    rows best: probabilities and the number.
+    """
+    best = (-1.0, None, 0)
+    for count in counts:
+        crosses = cross(parts, schema, interactions, count)
+        for strength in strengths:
+            out = lr_with(x, crosses, ys, strength)
+            best = max(
+                best,
+                (roc_auc_score(ys[1], out[0]), out, count),
+                key=lambda entry: entry[0],
+            )
+    return best[1], best[2]
+
+
+def cross(parts, schema, interactions, count, min_count=2):
+    crosses = CrossFeatures(interactions, count, min_count, schema=schema)
+    crosses.fit(parts[0])
+    return [crosses.transform(df) for df in parts]
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('data', choices=DATA)
+    parser.add_argument('--root', required=True, help='folder of the data')
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--epochs', type=int, default=10)
+    parser.add_argument('--order', type=int, default=3)
+    parser.add_argument('--dim', type=int, default=16)
+    parser.add_argument('--min-count', type=int, default=5)
+    parser.add_argument('--lr', type=float, default=5e-3)
+    parser.add_argument('--architecture-lr', type=float, default=5e-3)
+    parser.add_argument('--weight-decay', type=float, default=1e-4)
+    parser.add_argument('--batch-size', type=int, default=128)
+    parser.add_argument('--dropout', type=float, default=0.3)
+    parser.add_argument('--readout', default='mean')
+    parser.add_argument(
+        '--counts', type=int, nargs='+', default=[3, 5, 10, 20, 40]
+    )
+    parser.add_argument(
+        '--strengths', type=float, nargs='+', default=[0.1, 0.3, 1.0]
+    )
+    parser.add_argument('--no-boost', action='store_true')
+    parser.add_argument('--json')
+    args = parser.parse_args()
+    warnings.filterwarnings('ignore')
+
+    scores = {}
+    for seed in range(args.seeds):
+        *parts, schema, _ = load(
+            args.data, args.root, seed, min_count=args.min_count
+        )
+        ys = [df[schema.label].to_numpy() for df in parts]
+
+        def note(name, p, y=ys[2], **values):
+            values = {'auc': roc_auc_score(y, p), **values}
+            for key, value in values.items():
+                scores.setdefault(name, {}).setdefault(key, []).append(value)
+            print(name, values, flush=True)
+
+        encoder = FieldEncoder(schema).fit(parts[0])
+        tables = [encoder.transform(df) for df in parts]
+        torch.manual_seed(seed)
+        model = FIVES(
+            encoder.info,
+            args.dim,
+            args.order,
+            dropout=args.dropout,
+            readout=args.readout,
+        )
+        options = {
+            'max_epochs': args.epochs,
+            'batch_size': args.batch_size,
+            'lr': args.lr,
+            'weight_decay': args.weight_decay,
+            'seed': seed,
+            'progress': False,
+        }
+        kept = {'monitor': 'valid_auc', 'patience': 3}
+        for retrain in (None, 'finetune', 'scratch'):
+            # The same search each time, so that the phases can be compared:
+            torch.manual_seed(seed)
+            model.reset_parameters()
+            model.adjacency.set_mode('soft')
+            model.adjacency.requires_grad_(True)
+            start = time.perf_counter()
+            with tempfile.TemporaryDirectory() as folder:
+                result = search(
+                    model,
+                    *tables[:2],
+                    directory=folder,
+                    architecture_lr=args.architecture_lr,
+                    retrain=retrain,
+                    retrain_options=kept,
+                    **options,
+                )
+            name = {None: '', 'finetune': ', FT', 'scratch': ', LFS'}[retrain]
+            note(
+                f'FIVES{name}',
+                predict(model, tables[2]),
+                seconds=time.perf_counter() - start,
+            )
+        print(result.interactions, flush=True)
+
+        # Ids of all values, as rare ones tell something to these:
+        full = schema
+        for field in schema:
+            full = full.replace(field.name, min_count=1)
+        x = ids(parts, full)
+        found = result.interactions
+        chance = random_interactions(encoder.info, np.random.default_rng(seed))
+        chosen = [args.counts, args.strengths]
+        lr, _ = best_lr(x, parts, ys, schema, [], [0], args.strengths)
+        note('LR', lr[1])
+        out, count = best_lr(x, parts, ys, schema, found, *chosen)
+        note('LR + FIVES features', out[1], features=count)
+        base = roc_auc_score(ys[2], lr[1])
+        gain = 100 * (roc_auc_score(ys[2], out[1]) / base - 1)
+        scores['LR + FIVES features'].setdefault('gain %', []).append(gain)
+        control, _ = best_lr(x, parts, ys, schema, chance, [count], chosen[1])
+        note('LR + random features', control[1])
+        if args.no_boost:
+            continue
+        for kind in ('LightGBM', 'CatBoost'):
+            alone = boost(kind, parts, schema)
+            note(kind, alone[1])
+            tried = [
+                (boost(kind, parts, schema, cross(parts, schema, found, k)), k)
+                for k in (3, 10)
+            ]
+            both, count = max(
+                tried, key=lambda t: roc_auc_score(ys[1], t[0][0])
+            )
+            note(f'{kind} + FIVES features', both[1], features=count)
+            note(f'{kind} and LR', logit(alone[1]) + logit(lr[1]))
+            note(
+                f'{kind} and LR + FIVES features',
+                logit(alone[1]) + logit(out[1]),
+            )
+
+    report(summarise(scores), args.json, vars(args))
+
+
+if __name__ == '__main__':
+    main()
