@@ -248,6 +248,26 @@ def test_interactions(table):
         model.interactions()
     with pytest.raises(ValueError, match="'by' must be"):
         graphfm.interactions(table, by='luck')
+    with pytest.raises(ValueError, match='LR has no edge weights'):
+        LR(table.info).interactions(table, by='edges')
+    with pytest.raises(ValueError, match='has no edge weights'):
+        FiGNN(table.info, edge='uniform').interactions(table, by='edges')
+    fives = FIVES(table.info, 4, self_loops=False)
+    assert fives.interactions(by='edges', top=5) == fives.derive()[:5]
+
+
+def test_fignn_edge_weights(table):
+    model = randomise(FiGNN(table.info, 4, 8))
+    (weight,) = model.edge_weights(table[:6])
+    torch.testing.assert_close(weight.sum(2), torch.ones(6, 7))
+    (nodes,) = model.edge_weights(as_nodes(table[:6]))
+    torch.testing.assert_close(nodes, weight)
+    with pytest.raises(ValueError, match="'edge' must be"):
+        FiGNN(table.info, edge='none')
+    with pytest.raises(ValueError, match="'readout' must be"):
+        FiGNN(table.info, readout='none')
+    with pytest.raises(ValueError, match='must be a multiple'):
+        FiGNN(table.info, hidden_channels=7)
 
 
 class Mixed(torch.nn.Module):
@@ -294,12 +314,12 @@ def test_stock_layers_train_on_field_graphs(first, drop_absent, table):
     assert losses[-1] < 0.9 * losses[0]
 
 
-@pytest.mark.parametrize('variant', ['paper', 'reference'])
+@pytest.mark.parametrize('name', ['GraphFM', 'GraphFM paper', 'FiGNN', 'FIVES'])
 @pytest.mark.parametrize(
     'algorithm', [AttentionExplainer(), GNNExplainer(epochs=3)]
 )
-def test_explainers(variant, algorithm, table):
-    model = randomise(GraphFM(table.info, 4, 8, variant=variant))
+def test_explainers(name, algorithm, table):
+    model = randomise(MODELS[name](table.info))
     batch = table[:1]
     x = model.embedding(batch.index, batch.value).detach()
     explainer = Explainer(
