@@ -3,8 +3,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FieldModel
@@ -17,18 +19,13 @@ def test_code_of_the_readme(tmp_path, monkeypatch):
     blocks = re.findall(
         r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL
     )
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     exec('\n'.join(blocks), {})
 
 
-def run_example(*args):
+def run_example(name, *args):
     done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / 'examples' / 'criteo_graphfm.py'),
-            *('--no-progress', '--epochs', '1', '--hidden', '8'),
-            *('--embedding-dim', '8', *map(str, args)),
-        ],
+        [sys.executable, str(ROOT / 'examples' / name), *map(str, args)],
         capture_output=True,
         text=True,
     )
@@ -42,7 +39,8 @@ def test_main_example(data, tmp_path):
     if data == 'file':
         PlantedInteractions(2000).write_criteo(tmp_path / 'log.txt.gz')
         args += ['--data', tmp_path / 'log.txt.gz']
-    out = run_example(*args)
+    small = ['--epochs', 1, '--hidden', 8, '--embedding-dim', 8]
+    out = run_example('criteo_graphfm.py', '--no-progress', *small, *args)
     for name in ('LR', 'FM', 'DNN', 'GraphFM'):
         assert re.search(rf'^{name} +0\.\d{{4}} ', out, re.MULTILINE)
     assert ('Bayes' in out) == (data == 'built-in')
@@ -51,3 +49,38 @@ def test_main_example(data, tmp_path):
     found = InteractionSet.load(tmp_path / 'out' / 'interactions.json')
     assert len(found) > 100
     FieldModel.load(tmp_path / 'out' / 'GraphFM' / 'model.safetensors')
+
+
+@pytest.mark.parametrize('data', ['built-in', 'csv', 'parquet'])
+def test_features_example(data, tmp_path):
+    folder = tmp_path / 'out'
+    args = ['--no-progress', '--epochs', 1, '--output', folder, '--top', 5]
+    if data != 'built-in':
+        df = PlantedInteractions(
+            3000, {2: 1}, num_numeric=2, num_categorical=3
+        ).frame()
+        path = tmp_path / f'table.{data}'
+        df = df.rename(columns={'label': 'clicked'})
+        if data == 'csv':
+            df.to_csv(path, index=False)
+        else:
+            df.to_parquet(path)
+        args += ['--data', path, '--label', 'clicked', '--order', 3]
+    out = run_example('fives_features.py', *args)
+    for name in ('LR', 'LR \\+ FIVES features', 'FIVES'):
+        assert re.search(rf'^{name} +0\.\d{{4}}$', out, re.MULTILINE)
+    assert ('planted' in out) == (data == 'built-in')
+    for name in ('interactions.png', 'layers.png'):
+        assert (folder / name).read_bytes()[:4] == b'\x89PNG'
+    found = InteractionSet.load(folder / 'interactions.json')
+    augmented = pd.read_parquet(folder / 'augmented.parquet')
+    crosses = CrossFeatures.load(folder / 'crosses.parquet')
+    names = [' x '.join(x.fields) for x in found[:5]]
+    assert list(augmented.columns[-len(names) :]) == names
+    if data != 'built-in':
+        assert len(augmented) == 3000
+        again = crosses.transform(df)
+        for name in names:
+            assert (
+                again[name].astype(int) == augmented[name].astype(int)
+            ).all()
