@@ -146,11 +146,9 @@ def main():
                     **options,
                 )
             name = {None: '', 'finetune': ', FT', 'scratch': ', LFS'}[retrain]
-            note(
-                f'FIVES{name}',
-                predict(model, tables[2]),
-                seconds=time.perf_counter() - start,
-            )
+            seconds = time.perf_counter() - start
+            fives = predict(model, tables[2]).double().numpy()
+            note(f'FIVES{name}', fives, seconds=seconds)
         print(result.interactions, flush=True)
 
         # Ids of all values, as rare ones tell something to these:
@@ -183,11 +181,13 @@ def main():
                 tried, key=lambda t: roc_auc_score(ys[1], t[0][0])
             )
             note(f'{kind} + FIVES features', both[1], features=count)
+            # The mean of two logits:
             note(f'{kind} and LR', logit(alone[1]) + logit(lr[1]))
             note(
                 f'{kind} and LR + FIVES features',
                 logit(alone[1]) + logit(out[1]),
             )
+            note(f'{kind} and FIVES, LFS', logit(alone[1]) + fives)
 
     report(summarise(scores), args.json, vars(args))
 
