@@ -21,6 +21,7 @@ from pyg_featgraph.nn.models import (
     FieldModel,
     FiGNN,
     GraphFM,
+    GraphModel,
     derive_interactions,
     pair_effects,
 )
@@ -37,6 +38,7 @@ __all__ = [
     'FIVESConv',
     'GraphFMConv',
     'FieldModel',
+    'GraphModel',
     'LR',
     'FM',
     'DNN',

@@ -362,13 +362,9 @@ class GraphFMConv(MessagePassing):
             )
         if is_torch_sparse_tensor(edge_index):
             edge_index = to_edge_index(edge_index)[0].flip(0)
-        return self.with_self_loops(edge_index, x.size(0))
-
-    def with_self_loops(self, edge_index: Tensor, num_nodes: int) -> Tensor:
-        r"""The edges that the layer works on."""
         if not self.add_self_loops:
             return edge_index
-        return add_remaining_self_loops(edge_index, num_nodes=num_nodes)[0]
+        return add_remaining_self_loops(edge_index, num_nodes=x.size(0))[0]
 
     def __repr__(self) -> str:
         return (

@@ -8,11 +8,13 @@ from pyg_featgraph.nn.models.effects import pair_effects
 from pyg_featgraph.nn.models.fignn import FiGNN
 from pyg_featgraph.nn.models.fives import FIVES
 from pyg_featgraph.nn.models.fm import FM
+from pyg_featgraph.nn.models.graph import GraphModel
 from pyg_featgraph.nn.models.graphfm import GraphFM
 from pyg_featgraph.nn.models.lr import LR
 
 __all__ = [
     'FieldModel',
+    'GraphModel',
     'LR',
     'FM',
     'DNN',

@@ -4,16 +4,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
-from torch_geometric.utils import add_remaining_self_loops
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.conv import SelfAttentionConv
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, nodes_to_rows, unpack
+from pyg_featgraph.nn.models.graph import GraphModel, Nodes
 
 
-class AutoInt(FieldModel):
+class AutoInt(GraphModel):
     r"""The model of the `"AutoInt: Automatic Feature Interaction Learning via
     Self-Attentive Neural Networks" <https://arxiv.org/abs/1810.11921>`_ paper
     (Eq. 9): layers of :class:`~pyg_featgraph.nn.SelfAttentionConv` and a
@@ -71,15 +69,9 @@ class AutoInt(FieldModel):
         )
         self.lin = torch.nn.Linear(info.num_fields * hidden_channels, 1)
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        x, edge_index, field, batch, size = unpack(data, self.embedding)
-        if edge_index is not None:
-            # Nodes attend to themselves, too:
-            edge_index, _ = add_remaining_self_loops(
-                edge_index, num_nodes=x.size(0)
-            )
+    def propagate(self, nodes: Nodes) -> Tensor:
+        x = nodes.x
         for conv in self.convs:
-            x = conv(x, edge_index)
-        x = nodes_to_rows(x, self.info.num_fields, field, batch, size)
+            x = conv(x, nodes.edge_index)
+        x = nodes.to_rows(x, self.info.num_fields)
         return self.lin(x.flatten(1)).squeeze(-1)

@@ -206,20 +206,6 @@ def batch_vector(data: Data) -> tuple[Tensor, int]:
     return data.batch, data.num_graphs
 
 
-def unpack(
-    data: Data, embedding: FieldEmbedding
-) -> tuple[Tensor, Any, Any, Any, Any]:
-    r"""The arguments of a model's layers in the layout that fits a batch:
-    node vectors, and for nodes also edges, fields, rows of the nodes and the
-    number of rows.
-    """
-    x = embedding.embed(data)
-    if x.dim() == 3:
-        return x, None, None, None, None
-    batch, size = batch_vector(data)
-    return x, data.edge_index, data.field, batch, size
-
-
 def nodes_to_rows(
     x: Tensor,
     num_fields: int,
@@ -245,25 +231,13 @@ def nodes_to_rows(
     return out.index_put((batch, field), x)
 
 
-def edges_to_rows(
-    weight: Tensor,
-    edge_index: Tensor,
-    num_fields: int,
-    field: Tensor,
-    batch: Tensor,
-    size: int,
-) -> Tensor:
-    r"""The edge weights as :math:`(B, n, n)`, rows being targets."""
-    out = weight.new_zeros(size, num_fields, num_fields)
-    source, target = edge_index
-    out[batch[target], field[target], field[source]] = weight
-    return out
-
-
 def embed_regular(embedding: FieldEmbedding, data: Data) -> Tensor:
     r"""The vectors :math:`(B, n, d)` of all fields, absent ones being zero."""
-    x, _, field, batch, size = unpack(data, embedding)
-    return nodes_to_rows(x, embedding.info.num_fields, field, batch, size)
+    x = embedding.embed(data)
+    if x.dim() == 3:
+        return x
+    batch, size = batch_vector(data)
+    return nodes_to_rows(x, embedding.info.num_fields, data.field, batch, size)
 
 
 def pool_sum(x: Tensor, data: Data) -> Tensor:

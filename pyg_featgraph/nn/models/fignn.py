@@ -4,21 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import add_remaining_self_loops
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.conv import FiGNNConv, SelfAttentionConv
 from pyg_featgraph.nn.edge import AttentionEdge
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import (
-    FieldModel,
-    edges_to_rows,
-    nodes_to_rows,
-    unpack,
-)
+from pyg_featgraph.nn.models.graph import GraphModel, Nodes
 
 
-class FiGNN(FieldModel):
+class FiGNN(GraphModel):
     r"""The model of the `"Fi-GNN: Modeling Feature Interactions via Graph
     Neural Networks for CTR Prediction" <https://arxiv.org/abs/1910.05552>`_
     paper.
@@ -130,41 +124,13 @@ class FiGNN(FieldModel):
             else None
         )
 
-    def forward(
-        self,
-        x: Data | Tensor,
-        edge_index: Tensor | None = None,
-        field: Tensor | None = None,
-        batch: Tensor | None = None,
-    ) -> Tensor:
-        r"""The logits :math:`(B)` of a batch.
-
-        Args:
-            x (Data or torch.Tensor): A batch of field graphs. Or the node
-                vectors themselves, as explainers need it: rows
-                :math:`(B, n, d)`, or nodes :math:`(N, d)` with the following
-                arguments.
-            edge_index (torch.Tensor, optional): The edges.
-                (default: :obj:`None`)
-            field (torch.Tensor, optional): The field of each node.
-                (default: :obj:`None`)
-            batch (torch.Tensor, optional): The row of each node.
-                (default: a single row)
-        """
-        size = None
-        if isinstance(x, Data):
-            x, edge_index, field, batch, size = unpack(x, self.embedding)
-        if edge_index is not None:
-            # Nodes attend to themselves, too:
-            edge_index, _ = add_remaining_self_loops(
-                edge_index, num_nodes=x.size(0)
-            )
-        x = F.dropout(x, p=self.dropout, training=self.training)
-        weight = None if self.edge is None else self.edge(x, edge_index)
+    def propagate(self, nodes: Nodes) -> Tensor:
+        x = F.dropout(nodes.x, p=self.dropout, training=self.training)
+        weight = None if self.edge is None else self.edge(x, nodes.edge_index)
         if self.attention is not None:
-            x = self.attention(x, edge_index)
-        x = self.conv(x, edge_index, weight, field)
-        x = nodes_to_rows(x, self.info.num_fields, field, batch, size)
+            x = self.attention(x, nodes.edge_index)
+        x = self.conv(x, nodes.edge_index, weight, nodes.field)
+        x = nodes.to_rows(x, self.info.num_fields)
         if self.gate is None:
             return self.lin(x.flatten(1)).squeeze(-1)
         gate = self.gate(x.flatten(1)).sigmoid()
@@ -187,9 +153,6 @@ class FiGNN(FieldModel):
         """
         if self.edge is None:
             raise ValueError("A model with edge='uniform' has no edge weights")
-        x, edge_index, field, batch, size = unpack(data, self.embedding)
-        weight = self.edge(x, edge_index)
-        if edge_index is not None:
-            n = self.info.num_fields
-            weight = edges_to_rows(weight, edge_index, n, field, batch, size)
-        return [weight]
+        nodes = self.unpack(data)
+        weight = self.edge(nodes.x, nodes.edge_index)
+        return [nodes.edges_to_rows(weight, self.info.num_fields)]

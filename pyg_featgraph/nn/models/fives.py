@@ -7,18 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import add_remaining_self_loops
 
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.conv import FIVESConv
 from pyg_featgraph.nn.edge import AdjacencyTensor
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, nodes_to_rows, unpack
 from pyg_featgraph.nn.models.derive import derive_interactions
+from pyg_featgraph.nn.models.graph import GraphModel, Nodes
 
 
-class FIVES(FieldModel):
+class FIVES(GraphModel):
     r"""The model of the `"FIVES: Feature Interaction Via Edge Search for
     Large-Scale Tabular Data" <https://arxiv.org/abs/2007.14573>`_ paper.
 
@@ -143,28 +142,8 @@ class FIVES(FieldModel):
         self.adjacency.requires_grad_(False)
         self.config['mode'] = mode
 
-    def forward(
-        self,
-        x: Data | Tensor,
-        edge_index: Tensor | None = None,
-        field: Tensor | None = None,
-        batch: Tensor | None = None,
-    ) -> Tensor:
-        r"""The logits :math:`(B)` of a batch.
-
-        Args:
-            x (Data or torch.Tensor): A batch of field graphs. Or the node
-                vectors themselves, as explainers need it: rows
-                :math:`(B, n, d)`, or nodes :math:`(N, d)` with the following
-                arguments.
-            edge_index (torch.Tensor, optional): The edges.
-                (default: :obj:`None`)
-            field (torch.Tensor, optional): The field of each node.
-                (default: :obj:`None`)
-            batch (torch.Tensor, optional): The row of each node.
-                (default: a single row)
-        """
-        logits = self.head_logits(x, edge_index, field, batch)
+    def propagate(self, nodes: Nodes) -> Tensor:
+        logits = self._heads(nodes)
         if self.readout == 'sum':
             return logits.sum(dim=-1)
         if self.readout == 'last':
@@ -173,30 +152,24 @@ class FIVES(FieldModel):
         positive = F.logsigmoid(logits).logsumexp(dim=-1)
         return positive - F.logsigmoid(-logits).logsumexp(dim=-1)
 
-    def head_logits(
-        self,
-        x: Data | Tensor,
-        edge_index: Tensor | None = None,
-        field: Tensor | None = None,
-        batch: Tensor | None = None,
-    ) -> Tensor:
-        r"""The logits :math:`(B, K)` of each order, from the same arguments
-        as :meth:`forward`.
+    def head_logits(self, data: Data) -> Tensor:
+        r"""The logits :math:`(B, K)` of each order.
+
+        Args:
+            data (Data): A batch of field graphs.
         """
-        size = None
-        if isinstance(x, Data):
-            x, edge_index, field, batch, size = unpack(x, self.embedding)
-        if edge_index is not None:
-            edge_index, _ = add_remaining_self_loops(
-                edge_index, num_nodes=x.size(0)
-            )
-        adj, out, logits = self.adjacency(), x, []
+        return self._heads(self.unpack(data))
+
+    def _heads(self, nodes: Nodes) -> Tensor:
+        adj, out, logits = self.adjacency(), nodes.x, []
         for k, head in enumerate(self.heads):
             if k > 0:
-                out = self.conv((x, out), adj[k - 1], edge_index, field)
-            rows = nodes_to_rows(out, self.info.num_fields, field, batch, size)
-            rows = F.dropout(rows, p=self.dropout, training=self.training)
-            logits.append(head(rows.flatten(1)))
+                out = self.conv(
+                    (nodes.x, out), adj[k - 1], nodes.edge_index, nodes.field
+                )
+            x = nodes.to_rows(out, self.info.num_fields)
+            x = F.dropout(x, p=self.dropout, training=self.training)
+            logits.append(head(x.flatten(1)))
         return torch.cat(logits, dim=-1)
 
     def loss(self, data: Data) -> Tensor:

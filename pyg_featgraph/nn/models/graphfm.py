@@ -12,10 +12,10 @@ from torch_geometric.utils import scatter
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.conv import GraphFMConv
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, edges_to_rows, unpack
+from pyg_featgraph.nn.models.graph import GraphModel, Nodes
 
 
-class GraphFM(FieldModel):
+class GraphFM(GraphModel):
     r"""The model of the `"GraphFM: Graph Factorization Machines for Feature
     Interaction Modeling" <https://arxiv.org/abs/2105.11866>`_ paper.
 
@@ -141,42 +141,21 @@ class GraphFM(FieldModel):
         )
         torch.nn.init.zeros_(self.lin.bias)
 
-    def forward(
-        self,
-        x: Data | Tensor,
-        edge_index: Tensor | None = None,
-        field: Tensor | None = None,
-        batch: Tensor | None = None,
-    ) -> Tensor:
-        r"""The logits :math:`(B)` of a batch.
-
-        Args:
-            x (Data or torch.Tensor): A batch of field graphs. Or the node
-                vectors themselves, as explainers need it: rows
-                :math:`(B, n, d)`, or nodes :math:`(N, d)` with the following
-                arguments.
-            edge_index (torch.Tensor, optional): The edges.
-                (default: :obj:`None`)
-            field (torch.Tensor, optional): The field of each node.
-                (default: :obj:`None`)
-            batch (torch.Tensor, optional): The row of each node.
-                (default: a single row)
-        """
-        size = None
-        if isinstance(x, Data):
-            x, edge_index, field, batch, size = unpack(x, self.embedding)
-        x = F.dropout(x, p=self.embedding_dropout, training=self.training)
+    def propagate(self, nodes: Nodes) -> Tensor:
+        x = F.dropout(nodes.x, p=self.embedding_dropout, training=self.training)
         outs = []
         for conv in self.convs:
-            x = conv(x, edge_index, field)
+            x = conv(x, nodes.edge_index, nodes.field)
             outs.append(x)
         out = torch.cat(outs, dim=-1)
         if out.dim() == 3:
             out = out.mean(dim=1)
-        elif batch is None:
+        elif nodes.batch is None:
             out = out.mean(dim=0, keepdim=True)
         else:
-            out = scatter(out, batch, dim=0, dim_size=size, reduce='mean')
+            out = scatter(
+                out, nodes.batch, dim=0, dim_size=nodes.size, reduce='mean'
+            )
         return self.lin(out).squeeze(-1)
 
     @torch.no_grad()
@@ -191,17 +170,10 @@ class GraphFM(FieldModel):
             list of torch.Tensor: For each layer :math:`(B, n, n)`, rows being
             the fields that select.
         """
-        x, edge_index, field, batch, size = unpack(data, self.embedding)
-        if edge_index is not None:
-            edge_index = self.convs[0].with_self_loops(edge_index, x.size(0))
-        outs = []
+        nodes = self.unpack(data)
+        x, outs = nodes.x, []
         for conv in self.convs:
-            weight = conv.edge_weight(x, edge_index)
-            x = conv(x, edge_index, field)
-            if edge_index is not None:
-                n = self.info.num_fields
-                weight = edges_to_rows(
-                    weight, edge_index, n, field, batch, size
-                )
-            outs.append(weight)
+            weight = conv.edge_weight(x, nodes.edge_index)
+            outs.append(nodes.edges_to_rows(weight, self.info.num_fields))
+            x = conv(x, nodes.edge_index, nodes.field)
         return outs
