@@ -52,6 +52,13 @@ def parse_args():
         help='highest order of an interaction (default: 2)',
     )
     add(
+        '--by',
+        choices=['effect', 'edges'],
+        help='rank by what a pair does to the logit, or by the searched '
+        'edges (default: effect for order 2, else edges, which have '
+        'interactions of all orders)',
+    )
+    add(
         '--top',
         type=int,
         default=15,
@@ -123,18 +130,23 @@ def main():
     model = FIVES(
         encoder.info, max_order=args.order, readout='sum', self_loops=False
     )
+    tables = [encoder.transform(part) for part in (train, valid, test)]
     result = search(
         model,
-        *(encoder.transform(part) for part in (train, valid, test)),
+        *tables,
         directory=args.output,
         max_epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
         progress=not args.no_progress,
     )
-    found = result.interactions
+    by = args.by or ('effect' if args.order == 2 else 'edges')
+    found = model.interactions(tables[0], by=by)
+    found.save(args.output / 'interactions.json')
     planted = {frozenset(fields) for fields in truth or ()}
-    print(f'\n{len(found)} interactions' + ' (* planted)' * bool(planted))
+    print(
+        f'\n{len(found)} interactions by {by}' + ' (* planted)' * bool(planted)
+    )
     for rank, entry in enumerate(found.top(args.top), start=1):
         mark = '*' if frozenset(entry.fields) in planted else ' '
         print(
