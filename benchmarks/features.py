@@ -45,13 +45,13 @@ def lr_with(x, crosses, ys, strength):
     return [model.predict_proba(table)[:, 1] for table in tables[1:]]
 
 
-def best_lr(x, parts, ys, schema, interactions, counts, strengths):
+def best_lr(x, parts, ys, schema, interactions, counts, strengths, options):
     """The numbers of interactions and the strength that suit the validation
     rows best: probabilities and the number.
     """
     best = (-1.0, None, 0)
     for count in counts:
-        crosses = cross(parts, schema, interactions, count)
+        crosses = cross(parts, schema, interactions, count, options)
         for strength in strengths:
             out = lr_with(x, crosses, ys, strength)
             best = max(
@@ -62,8 +62,8 @@ def best_lr(x, parts, ys, schema, interactions, counts, strengths):
     return best[1], best[2]
 
 
-def cross(parts, schema, interactions, count, min_count=2):
-    crosses = CrossFeatures(interactions, count, min_count, schema=schema)
+def cross(parts, schema, interactions, count, options):
+    crosses = CrossFeatures(interactions, count, schema=schema, **options)
     crosses.fit(parts[0])
     return [crosses.transform(df) for df in parts]
 
@@ -90,8 +90,10 @@ def main():
         '--counts', type=int, nargs='+', default=[3, 5, 10, 20, 40]
     )
     parser.add_argument(
-        '--strengths', type=float, nargs='+', default=[0.1, 0.3, 1.0]
+        '--strengths', type=float, nargs='+', default=[0.3, 1.0, 3.0]
     )
+    parser.add_argument('--cross-min-count', type=int, default=2)
+    parser.add_argument('--bins', type=int, default=10)
     parser.add_argument('--no-boost', action='store_true')
     parser.add_argument('--json')
     args = parser.parse_args()
@@ -120,7 +122,7 @@ def main():
             dropout=args.dropout,
             readout=args.readout,
         )
-        options = {
+        training = {
             'max_epochs': args.epochs,
             'batch_size': args.batch_size,
             'lr': args.lr,
@@ -144,7 +146,7 @@ def main():
                     architecture_lr=args.architecture_lr,
                     retrain=retrain,
                     retrain_options=kept,
-                    **options,
+                    **training,
                 )
             name = {None: '', 'finetune': ', FT', 'scratch': ', LFS'}[retrain]
             seconds = time.perf_counter() - start
@@ -159,8 +161,9 @@ def main():
         x = ids(parts, full)
         found = result.interactions
         chance = random_interactions(encoder.info, np.random.default_rng(seed))
-        chosen = [args.counts, args.strengths]
-        lr, _ = best_lr(x, parts, ys, schema, [], [0], args.strengths)
+        options = {'min_count': args.cross_min_count, 'bins': args.bins}
+        chosen = [args.counts, args.strengths, options]
+        lr, _ = best_lr(x, parts, ys, schema, [], [0], *chosen[1:])
         note('LR', lr[1])
         base = roc_auc_score(ys[2], lr[1])
         effects = model.interactions(tables[0], num_rows=512)
@@ -169,7 +172,7 @@ def main():
             gain = 100 * (roc_auc_score(ys[2], out[1]) / base - 1)
             name = f'LR + FIVES features by {way}'
             note(name, out[1], features=count, **{'gain %': gain})
-        control, _ = best_lr(x, parts, ys, schema, chance, [count], chosen[1])
+        control, _ = best_lr(x, parts, ys, schema, chance, [count], *chosen[1:])
         gain = 100 * (roc_auc_score(ys[2], control[1]) / base - 1)
         note('LR + random features', control[1], **{'gain %': gain})
         if args.no_boost:
@@ -177,7 +180,7 @@ def main():
         for kind in ('LightGBM', 'CatBoost'):
             alone = boost(kind, parts, schema)
             note(kind, alone[1])
-            crosses = cross(parts, schema, effects, 5)
+            crosses = cross(parts, schema, effects, 5, options)
             both = boost(kind, parts, schema, crosses)
             note(f'{kind} + FIVES features by effect', both[1], features=5)
             # The mean of two logits:
