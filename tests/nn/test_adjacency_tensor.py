@@ -237,7 +237,7 @@ def by_paths(scores, names, threshold):
         for path in itertools.product(range(len(names)), repeat=depth + 1):
             steps = [scores[k][i][c] for k, c in enumerate(path)]
             reached = all(
-                s >= t for s, t in zip(steps, threshold, strict=False)
+                s >= t and s > 0 for s, t in zip(steps, threshold, strict=False)
             )
             fields = frozenset(names[c] for c in (i, *path))
             if reached and len(fields) == depth + 2:
@@ -316,6 +316,7 @@ def test_candidates_are_limited_for_each_order():
 def test_derivation_arguments():
     scores, names = np.full((2, 3, 3), 0.4), list('abc')
     assert len(derive_interactions(scores, names)) == 0
+    assert len(derive_interactions(0 * scores, names, 0.0)) == 0
     found = derive_interactions(torch.tensor(scores), names, 0.4, source='me')
     assert {x.source for x in found} == {'me'}
     assert len(found) == 4

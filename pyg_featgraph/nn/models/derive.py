@@ -37,7 +37,7 @@ def derive_interactions(
             :math:`(K - 1, n, n)`, rows being the fields :math:`i`.
         names (list of str): The names of the :math:`n` fields.
         threshold (float or list of float, optional): The threshold of each
-            layer. (default: :obj:`0.5`)
+            layer; a score of zero never is an edge. (default: :obj:`0.5`)
         max_candidates (int, optional): How many to keep of each order, and
             of each order and field on the way to the next.
             (default: :obj:`10_000`)
@@ -86,9 +86,9 @@ def _extend(
     threshold: float,
     limit: int,
 ) -> dict[frozenset[int], float]:
-    edges = [
-        (int(j), float(scores[j])) for j in np.flatnonzero(scores >= threshold)
-    ]
+    # Whatever the threshold, a score of zero is no edge:
+    active = np.flatnonzero((scores >= threshold) & (scores > 0)).tolist()
+    edges = [(j, float(scores[j])) for j in active]
     out: dict[frozenset[int], float] = {}
     for fields, score in candidates.items():
         for j, edge in edges:
