@@ -1,5 +1,6 @@
 import pytest
 import torch
+from loops import layout
 from torch_geometric.testing import assert_module
 
 from pyg_featgraph.nn import AttentionEdge, FiGNNConv
@@ -10,20 +11,6 @@ def randomise(module):
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=0.7)
     return module
-
-
-def layout(size, n, drop=()):
-    """Row and field of each node, and all edges within the rows."""
-    keep = [k for k in range(size * n) if k not in drop]
-    row = torch.tensor([k // n for k in keep])
-    field = torch.tensor([k % n for k in keep])
-    edges = [
-        (j, i)
-        for i in range(len(keep))
-        for j in range(len(keep))
-        if row[i] == row[j]
-    ]
-    return row, field, torch.tensor(edges).t()
 
 
 def blocks(matrix, size, n):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from loops import assert_same, layout
 from torch_geometric.nn import MessagePassing
 
 from pyg_featgraph.nn import FIVES, AdjacencyTensor, FIVESConv
@@ -11,20 +12,6 @@ def randomise(module, std=0.7):
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, std=std)
     return module
-
-
-def layout(size, n, drop=()):
-    """Row and field of each node, and all edges within the rows."""
-    keep = [k for k in range(size * n) if k not in drop]
-    row = torch.tensor([k // n for k in keep])
-    field = torch.tensor([k % n for k in keep])
-    edges = [
-        (j, i)
-        for i in range(len(keep))
-        for j in range(len(keep))
-        if row[i] == row[j]
-    ]
-    return row, field, torch.tensor(edges).t()
 
 
 def reference(conv, aggr, e, x, adj, edges, field):
@@ -41,17 +28,6 @@ def reference(conv, aggr, e, x, adj, edges, field):
                 p = p + weight[j] / z * message
         out.append(p * x[i])
     return torch.stack(out)
-
-
-def assert_same(expected, others, inputs):
-    grad = torch.randn_like(expected)
-    want = torch.autograd.grad(expected, inputs, grad)
-    for out in others:
-        out = out.reshape(expected.shape)
-        torch.testing.assert_close(out, expected)
-        got = torch.autograd.grad(out, inputs, grad)
-        for one, two in zip(got, want, strict=True):
-            torch.testing.assert_close(one, two)
 
 
 def random_adjacency(n, zeros=0.0):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from loops import assert_same
 from torch_geometric.testing import assert_module
 
 from pyg_featgraph.nn import SelfAttentionConv
@@ -43,17 +44,6 @@ def reference(conv, x, edges):
             heads.append(out)
         nodes.append((torch.cat(heads) + conv.lin_res.weight @ x[i]).relu())
     return torch.stack(nodes)
-
-
-def assert_same(expected, others, inputs):
-    grad = torch.randn_like(expected)
-    want = torch.autograd.grad(expected, inputs, grad)
-    for out in others:
-        out = out.reshape(expected.shape)
-        torch.testing.assert_close(out, expected)
-        got = torch.autograd.grad(out, inputs, grad)
-        for one, two in zip(got, want, strict=True):
-            torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize('n', [1, 4])

@@ -1,0 +1,29 @@
+"""What the tests against plain loops share."""
+
+import torch
+
+
+def layout(size, n, drop=()):
+    """Row and field of each node, and all edges within the rows."""
+    keep = [k for k in range(size * n) if k not in drop]
+    row = torch.tensor([k // n for k in keep])
+    field = torch.tensor([k % n for k in keep])
+    edges = [
+        (j, i)
+        for i in range(len(keep))
+        for j in range(len(keep))
+        if row[i] == row[j]
+    ]
+    return row, field, torch.tensor(edges).t()
+
+
+def assert_same(expected, others, inputs):
+    """The same values, and the same gradients for a random one."""
+    grad = torch.randn_like(expected)
+    want = torch.autograd.grad(expected, inputs, grad)
+    for out in others:
+        out = out.reshape(expected.shape)
+        torch.testing.assert_close(out, expected)
+        got = torch.autograd.grad(out, inputs, grad)
+        for one, two in zip(got, want, strict=True):
+            torch.testing.assert_close(one, two)
