@@ -7,7 +7,6 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data.codecs import (
     RARE,
     CategoricalCodec,
@@ -216,10 +216,8 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         table = pa.Table.from_pandas(
             pd.concat(rows), _ROWS, preserve_index=False
         ).replace_schema_metadata({_META_KEY: text.encode()})
-        path = Path(path)
-        temporary = path.with_name(path.name + '.tmp')
-        pq.write_table(table, temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CrossFeatures:

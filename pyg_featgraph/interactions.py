@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from pyg_featgraph.atomic import replacing
 from pyg_featgraph.errors import DataError
 
 #: The version of the file format.
@@ -285,10 +286,9 @@ class InteractionSet(Sequence[Interaction]):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         r"""Writes a JSON file, as a whole or not at all."""
-        path, text = Path(path), self.to_json()
-        temporary = path.with_name(path.name + '.tmp')
-        temporary.write_text(text, encoding='utf-8')
-        os.replace(temporary, path)
+        text = self.to_json()
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding='utf-8')
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InteractionSet:

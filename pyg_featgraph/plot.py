@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pyg_featgraph.atomic import replacing
 from pyg_featgraph.errors import require
 
 if TYPE_CHECKING:
@@ -244,13 +245,9 @@ def save_figure(
             none).
         dpi (int, optional): Pixels per inch. (default: :obj:`120`)
     """
-    path = Path(path)
-    temporary = path.with_name(path.name + '.tmp')
-    try:
-        figure.savefig(temporary, format=path.suffix[1:] or 'png', dpi=dpi)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    suffix = Path(path).suffix[1:]
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=suffix or 'png', dpi=dpi)
 
 
 def _check(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data.codecs import (
     CategoricalCodec,
     make_codec,
@@ -148,10 +148,8 @@ class FieldEncoder:
             ],
             names=['field', 'key', 'count'],
         ).replace_schema_metadata({_META_KEY: json.dumps(meta).encode()})
-        path = Path(path)
-        temporary = path.with_name(path.name + '.tmp')
-        pq.write_table(table, temporary)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FieldEncoder:

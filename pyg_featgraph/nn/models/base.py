@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from typing import Any, ClassVar
 
 import safetensors
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
+from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import InteractionSet
@@ -155,14 +155,12 @@ class FieldModel(torch.nn.Module):
             'info': self.info.to_dict(),
             'config': self.config,
         }
-        path = Path(path)
-        temporary = path.with_name(path.name + '.tmp')
-        save_file(
-            {k: v.contiguous() for k, v in self.state_dict().items()},
-            temporary,
-            metadata={'pyg_featgraph.model': json.dumps(meta)},
-        )
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            save_file(
+                {k: v.contiguous() for k, v in self.state_dict().items()},
+                temporary,
+                metadata={'pyg_featgraph.model': json.dumps(meta)},
+            )
 
     @staticmethod
     def load(path: str | os.PathLike[str], device: str = 'cpu') -> FieldModel:
