@@ -25,7 +25,7 @@ from tables import DATA, boost, ids, load, one_hot_lr, summarise
 from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.nn import FIVES, derive_interactions
-from pyg_featgraph.search import search
+from pyg_featgraph.search import fives_search
 from pyg_featgraph.training import predict
 
 
@@ -139,7 +139,7 @@ def main():
             model.adjacency.requires_grad_(True)
             start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
-                result = search(
+                result = fives_search(
                     model,
                     *tables[:2],
                     directory=folder,

@@ -20,7 +20,7 @@ from tables import DATA, boost, ids, load, one_hot_lr, summarise
 
 from pyg_featgraph.data import FieldEncoder, FieldTable
 from pyg_featgraph.nn import DNN, FIVES, FM, LR, AutoInt, FiGNN, GraphFM
-from pyg_featgraph.search import search
+from pyg_featgraph.search import fives_search
 from pyg_featgraph.training import fit, predict
 
 SMALL = {'embedding_dim': 16, 'hidden_channels': 32, 'num_layers': 2}
@@ -72,26 +72,26 @@ def settings(name):
             {'lr': 2e-3, 'weight_decay': decay},
             fit,
         ),
-        'FIVES': (FIVES, both, wide, search),
+        'FIVES': (FIVES, both, wide, fives_search),
         'FIVES independent': (
             FIVES,
             {**both, 'recursive': False},
             wide,
-            search,
+            fives_search,
         ),
-        'FIVES no re-scaling': (FIVES, both, {**wide, **flat}, search),
-        'FIVES sum': (FIVES, {**both, 'readout': 'sum'}, wide, search),
+        'FIVES no re-scaling': (FIVES, both, {**wide, **flat}, fives_search),
+        'FIVES sum': (FIVES, {**both, 'readout': 'sum'}, wide, fives_search),
         'FIVES sum independent': (
             FIVES,
             {**both, 'readout': 'sum', 'recursive': False},
             wide,
-            search,
+            fives_search,
         ),
         'FIVES sum no re-scaling': (
             FIVES,
             {**both, 'readout': 'sum'},
             {**wide, **flat},
-            search,
+            fives_search,
         ),
         'FIVES sum joint': (FIVES, {**both, 'readout': 'sum'}, joint, fit),
     }

@@ -34,7 +34,7 @@ from pyg_featgraph.plot import (
     plot_layer_graphs,
     save_figure,
 )
-from pyg_featgraph.search import search
+from pyg_featgraph.search import fives_search
 
 
 def parse_args():
@@ -131,7 +131,7 @@ def main():
         encoder.info, max_order=args.order, readout='sum', self_loops=False
     )
     tables = [encoder.transform(part) for part in (train, valid, test)]
-    result = search(
+    result = fives_search(
         model,
         *tables,
         directory=args.output,

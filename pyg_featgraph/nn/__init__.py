@@ -3,6 +3,7 @@ from pyg_featgraph.nn.conv import (
     FiGNNConv,
     FIVESConv,
     GraphFMConv,
+    InteractionConv,
     SelfAttentionConv,
 )
 from pyg_featgraph.nn.edge import (
@@ -13,21 +14,27 @@ from pyg_featgraph.nn.edge import (
 )
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.models import (
+    AIM,
     DNN,
     FIVES,
     FM,
+    IPNN,
     LR,
     AutoInt,
+    DeepFM,
     FieldModel,
     FiGNN,
     GraphFM,
     GraphModel,
+    InteractionLayer,
     derive_interactions,
     pair_effects,
 )
+from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 __all__ = [
     'FieldEmbedding',
+    'RaggedEmbedding',
     'AdjacencyTensor',
     'AttentionEdge',
     'HadamardScore',
@@ -37,15 +44,20 @@ __all__ = [
     'FiGNNConv',
     'FIVESConv',
     'GraphFMConv',
+    'InteractionConv',
     'FieldModel',
     'GraphModel',
     'LR',
     'FM',
     'DNN',
+    'DeepFM',
+    'IPNN',
     'AutoInt',
+    'AIM',
     'FiGNN',
     'FIVES',
     'GraphFM',
+    'InteractionLayer',
     'derive_interactions',
     'pair_effects',
 ]

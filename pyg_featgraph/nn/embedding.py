@@ -8,7 +8,25 @@ from torch.nn import Parameter
 from pyg_featgraph.data import FieldBatch, FieldGraph, FieldInfo
 
 
-class FieldEmbedding(torch.nn.Module):
+class NodeEmbedding(torch.nn.Module):
+    r"""Base class of modules that turn ids and values into node vectors."""
+
+    info: FieldInfo
+
+    def embed(self, data: FieldBatch | FieldGraph) -> Tensor:
+        r"""The node vectors of a batch, or of one graph.
+
+        Returns:
+            torch.Tensor: With shape :math:`(B, n, d)` if every row of a
+            :class:`FieldBatch` has all fields, else :math:`(N, d)`.
+        """
+        if isinstance(data, FieldBatch):
+            x = self(data.slot_index, data.slot_value)
+            return x if data.is_regular else x[data.present]
+        return self(data.index, data.value)
+
+
+class FieldEmbedding(NodeEmbedding):
     r"""The node vectors of field graphs.
 
     All fields share one table in which each owns a block of rows. The vector
@@ -72,18 +90,6 @@ class FieldEmbedding(torch.nn.Module):
             out = x.new_zeros(x.size(0), self.info.num_fields, x.size(-1))
             return out.index_add(1, self.slot_field, x)
         return x.sum(-2)
-
-    def embed(self, data: FieldBatch | FieldGraph) -> Tensor:
-        r"""The node vectors of a batch, or of one graph.
-
-        Returns:
-            torch.Tensor: With shape :math:`(B, n, d)` if every row of a
-            :class:`FieldBatch` has all fields, else :math:`(N, d)`.
-        """
-        if isinstance(data, FieldBatch):
-            x = self(data.slot_index, data.slot_value)
-            return x if data.is_regular else x[data.present]
-        return self(data.index, data.value)
 
     def __repr__(self) -> str:
         return (

@@ -1,10 +1,11 @@
-r"""Searches for interactions: trainings that choose edges on rows of their
-own.
-"""
+r"""Searches for interactions: trainings that choose edges."""
 
-from pyg_featgraph.search.bilevel import SearchResult, search
+from pyg_featgraph.search.aim import AIMResult, aim_search
+from pyg_featgraph.search.fives import SearchResult, fives_search
 
 __all__ = [
+    'AIMResult',
     'SearchResult',
-    'search',
+    'aim_search',
+    'fives_search',
 ]

@@ -61,7 +61,8 @@ class FieldModule(pl.LightningModule):
         sparse = {
             id(module.weight)
             for module in self.model.modules()
-            if isinstance(module, FieldEmbedding) and module.sparse
+            if isinstance(module, FieldEmbedding | torch.nn.Embedding)
+            and module.sparse
         }
         tables = [p for p in parameters if id(p) in sparse]
         others = [p for p in parameters if id(p) not in sparse]

@@ -12,11 +12,14 @@ from torch_geometric.nn import GATv2Conv, global_mean_pool
 from pyg_featgraph.data import FieldGraphLoader, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.nn import (
+    AIM,
     DNN,
     FIVES,
     FM,
+    IPNN,
     LR,
     AutoInt,
+    DeepFM,
     FieldEmbedding,
     FieldModel,
     FiGNN,
@@ -46,6 +49,32 @@ MODELS = {
         info, 4, 4, mode='straight_through', self_loops=False, readout='last'
     ),
     'FIVES sum': lambda info: FIVES(info, 4, 2, aggr='sum', readout='sum'),
+}
+
+
+TRIPLES = [
+    (['I1', 'C1', 'C2'], {'inner': 0.5, 'outer': -0.2}),
+    (['I1', 'C3'], {'vector': 0.3, 'scalar': 0.1}),
+    (['I2', 'C3'], {'inner': 0.4}),
+]
+DIMS = [[0, 2], [], [0, 1, 2, 3], [2], [0, 2], [1], [1, 2, 3]]
+MODELS |= {
+    'DeepFM': lambda info: DeepFM(info, 4, [8]),
+    'DeepFM installed': lambda info: DeepFM(info, 4, [8], TRIPLES),
+    'IPNN': lambda info: IPNN(info, 4, [8]),
+    'IPNN installed': lambda info: IPNN(info, 4, [8], TRIPLES),
+    'AIM': lambda info: AIM(info, 4),
+    'AIM shared': lambda info: AIM(info, 4, TRIPLES, function_wise=False),
+    'AIM dims': lambda info: AIM(info, 4, TRIPLES, dim_gates=True, norm=False),
+    'AIM ragged': lambda info: AIM(
+        info,
+        4,
+        TRIPLES,
+        functions=['inner'],
+        function_wise=False,
+        dims={'shared': DIMS},
+        hidden_channels=[8],
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import EmployeeAccess
 from pyg_featgraph.nn import FIVES
-from pyg_featgraph.search import search
+from pyg_featgraph.search import fives_search
 
 
 @pytest.mark.data
@@ -25,7 +25,7 @@ def test_features_help_a_linear_model(real_data, tmp_path):
     encoder = FieldEncoder(data.schema()).fit(train)
     torch.manual_seed(0)
     model = FIVES(encoder.info, dropout=0.3)
-    result = search(
+    result = fives_search(
         model,
         *(encoder.transform(part) for part in (train, valid, test)),
         directory=tmp_path,

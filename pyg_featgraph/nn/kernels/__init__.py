@@ -6,10 +6,18 @@ from pyg_featgraph.nn.kernels.hadamard_attention import (
 )
 from pyg_featgraph.nn.kernels.pair_score import pair_score
 from pyg_featgraph.nn.kernels.top_m import top_m_mask
+from pyg_featgraph.nn.kernels.tuple_product import (
+    TuplePlan,
+    plan_tuples,
+    tuple_product,
+)
 
 __all__ = [
+    'TuplePlan',
     'attention_weights',
     'hadamard_attention',
     'pair_score',
+    'plan_tuples',
     'top_m_mask',
+    'tuple_product',
 ]

@@ -16,7 +16,7 @@ from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import InteractionSet
-from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.embedding import NodeEmbedding
 from pyg_featgraph.nn.models.effects import pair_effects
 
 #: The version of the model file format.
@@ -59,7 +59,7 @@ class FieldModel(torch.nn.Module):
 
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
         r"""The parameters that choose interactions; a
-        :func:`~pyg_featgraph.search.search` learns them apart from all
+        :func:`~pyg_featgraph.search.fives_search` learns them apart from all
         others. None by default.
         """
         return []
@@ -229,13 +229,17 @@ def nodes_to_rows(
     return out.index_put((batch, field), x)
 
 
-def embed_regular(embedding: FieldEmbedding, data: Data) -> Tensor:
+def embed_regular(embedding: NodeEmbedding, data: Data) -> Tensor:
     r"""The vectors :math:`(B, n, d)` of all fields, absent ones being zero."""
-    x = embedding.embed(data)
+    return data_to_rows(embedding.embed(data), data, embedding.info.num_fields)
+
+
+def data_to_rows(x: Tensor, data: Data, num_fields: int) -> Tensor:
+    r"""The node vectors of a batch as :math:`(B, n, F)`, in either layout."""
     if x.dim() == 3:
         return x
     batch, size = batch_vector(data)
-    return nodes_to_rows(x, embedding.info.num_fields, data.field, batch, size)
+    return nodes_to_rows(x, num_fields, data.field, batch, size)
 
 
 def pool_sum(x: Tensor, data: Data) -> Tensor:

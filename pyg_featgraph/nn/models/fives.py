@@ -35,9 +35,9 @@ class FIVES(GraphModel):
     not say how they predict together; here it is by the mean of their
     probabilities.
 
-    :func:`~pyg_featgraph.search.search` learns the edges as the paper does;
-    in a plain :func:`~pyg_featgraph.training.fit` they are parameters like
-    any other. :obj:`interactions(by="edges")` spells out the edges, which
+    :func:`~pyg_featgraph.search.fives_search` learns the edges as the paper
+    does; in a plain :func:`~pyg_featgraph.training.fit` they are parameters
+    like any other. :obj:`interactions(by="edges")` spells out the edges, which
     have all orders and need no rows; :obj:`interactions(table)` ranks pairs
     by their effect on the logit, which tells useful ones better apart from
     edges of fields that the heads ignore.

@@ -50,5 +50,10 @@ class FM(FieldModel):
     def forward(self, data: Data) -> Tensor:
         r"""The logits :math:`(B)` of a batch."""
         x = self.embedding.embed(data)
-        pairs = pool_sum(x, data).square() - pool_sum(x.square(), data)
-        return self.linear(data) + 0.5 * pairs.sum(dim=-1)
+        return self.linear(data) + second_order(x, data)
+
+
+def second_order(x: Tensor, data: Data) -> Tensor:
+    r"""The inner products of all pairs of nodes of each row, summed up."""
+    pairs = pool_sum(x, data).square() - pool_sum(x.square(), data)
+    return 0.5 * pairs.sum(dim=-1)

@@ -37,7 +37,7 @@ class SearchResult:
         return (self.retrained or self.searched).metrics
 
 
-def search(
+def fives_search(
     model: FIVES,
     train: FieldTable,
     valid: FieldTable,

@@ -13,7 +13,7 @@ from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import FieldEncoder, FieldSchema
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FIVES, FieldModel
-from pyg_featgraph.search import search
+from pyg_featgraph.search import fives_search
 from pyg_featgraph.search.module import BilevelModule
 from pyg_featgraph.training import predict
 
@@ -49,7 +49,7 @@ def test_finds_what_a_parity_depends_on(order, recursive, tmp_path):
     table = FieldEncoder(FieldSchema.infer(df, 'y')).fit_transform(df)
     train, valid, test = table.split([0.5, 0.3, 0.2])
     model = FIVES(table.info, 8, order, recursive=recursive, self_loops=False)
-    result = search(
+    result = fives_search(
         model,
         train,
         valid,
@@ -82,7 +82,7 @@ def test_temperature_falls_to_its_end(parts, tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BilevelModule, '_set_temperature', spy)
-        search(
+        fives_search(
             model,
             *parts,
             directory=tmp_path,
@@ -103,7 +103,7 @@ def test_weights_and_edges_see_different_rows(parts, tmp_path):
         model = FIVES(train.info, 4)
         edges = model.adjacency.weight.detach().clone()
         table = model.embedding.weight.detach().clone()
-        search(
+        fives_search(
             model,
             train,
             valid,
@@ -135,7 +135,7 @@ def test_edges_descend_the_validation_loss(parts):
 @pytest.mark.parametrize('retrain', ['scratch', 'finetune'])
 def test_retraining_keeps_the_edges(retrain, parts, tmp_path):
     model = FIVES(parts[0].info, 4, 2)
-    result = search(
+    result = fives_search(
         model,
         *parts,
         directory=tmp_path,
@@ -165,7 +165,7 @@ def test_resumed_search_is_the_same(parts, tmp_path):
         for epochs in stops:
             torch.manual_seed(0)
             model = FIVES(parts[0].info, 4)
-            search(
+            fives_search(
                 model,
                 *parts,
                 directory=tmp_path / path,
@@ -184,7 +184,7 @@ def test_resumed_search_is_the_same(parts, tmp_path):
 @pytest.mark.parametrize('mode', ['soft', 'straight_through'])
 def test_search_stays_finite(threshold, mode, parts, tmp_path):
     model = FIVES(parts[0].info, 4, 3, threshold=threshold, mode=mode)
-    result = search(
+    result = fives_search(
         model,
         *parts,
         directory=tmp_path,
@@ -201,7 +201,7 @@ def test_search_stays_finite(threshold, mode, parts, tmp_path):
 def test_wrong_arguments(parts, tmp_path):
     model = FIVES(parts[0].info, 4)
     with pytest.raises(ValueError, match="'retrain' must be"):
-        search(model, *parts, directory=tmp_path, retrain='again')
+        fives_search(model, *parts, directory=tmp_path, retrain='again')
     with pytest.raises(ValueError, match='at least 2'):
         FIVES(parts[0].info, max_order=1)
     with pytest.raises(ValueError, match="'readout' must be"):

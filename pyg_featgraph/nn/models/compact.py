@@ -1,0 +1,203 @@
+r"""How :class:`AIM` models with different interactions and dimensions share
+their parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.models.interaction_layer import (
+    Gates,
+    InteractionLayer,
+    OpenGates,
+)
+from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
+
+if TYPE_CHECKING:
+    from pyg_featgraph.nn.models.aim import AIM
+
+Dims = dict[str, list[list[int]]]
+
+
+def compact(model: AIM) -> AIM:
+    r"""See :meth:`AIM.compact`."""
+    dims = _open_dims(model)
+    gates = model.gates()
+    if not model.config['norm']:
+        # Without a common dimension the value is always zero:
+        gates = {
+            q: values
+            for q, values in (
+                (q, _with_dims(q, values, dims)) for q, values in gates.items()
+            )
+            if values
+        }
+    names = model.info.names
+    kept: Gates = [
+        ([names[i] for i in q], dict(values)) for q, values in gates.items()
+    ]
+    changes = {
+        'interactions': kept,
+        'dims': _used_dims(gates, dims),
+        'dim_gates': False,
+    }
+    out = type(model)(model.info, **{**model.config, **changes})
+    copy_parameters(model, out)
+    return out.train(model.training)
+
+
+@torch.no_grad()
+def copy_parameters(source: AIM, target: AIM) -> None:
+    r"""Copies what two models have in common: weights of the fields, node
+    vectors, interactions under the same function, and the perceptron if the
+    target has no interactions that the source lacks.
+
+    The gates of dimensions are multiplied into node vectors, unless the
+    target has some as well.
+    """
+    target.linear.load_state_dict(source.linear.state_dict())
+    for name, embedding in target.embeddings.items():
+        if name in source.embeddings:
+            scale = _scale(source, name) if target.dim_gate is None else None
+            _copy_tables(source.embeddings[name], embedding, scale)
+    for key, conv in target.layer.items():
+        if key in source.layer.convs:
+            _copy_interactions(source.layer.convs[key], conv)
+    if source.dim_gate is not None and target.dim_gate is not None:
+        target.dim_gate.copy_(source.dim_gate)
+    columns = _columns(source.layer)
+    wanted = _columns(target.layer)
+    if (
+        source.mlp is None
+        or target.mlp is None
+        or not (wanted.keys() <= columns.keys())
+    ):
+        return
+    state = source.mlp.state_dict()
+    first = next(key for key in state if key.endswith('weight'))
+    state[first] = state[first][:, [columns[pair] for pair in wanted]]
+    if all(
+        state[k].size() == v.size() for k, v in target.mlp.state_dict().items()
+    ):
+        target.mlp.load_state_dict(state)
+
+
+def _columns(layer: InteractionLayer) -> dict[tuple[str, tuple[int, ...]], int]:
+    pairs = [
+        (conv.function, q)
+        for _, conv in layer.items()
+        for q in conv.interactions
+    ]
+    return {pair: column for column, pair in enumerate(pairs)}
+
+
+def _copy_interactions(source: Any, target: Any) -> None:
+    where = {q: i for i, q in enumerate(source.interactions)}
+    new = [i for i, q in enumerate(target.interactions) if q in where]
+    old = [where[target.interactions[i]] for i in new]
+    if target.function == 'outer':
+        target.weight.copy_(source.weight)
+    elif target.weight is not None:
+        target.weight[new] = source.weight[old]
+    if source.gate is not None and target.gate is not None:
+        target.gate[new] = source.gate[old]
+    if source.norm is not None and target.norm is not None:
+        target.norm.running_mean[new] = source.norm.running_mean[old]
+        target.norm.running_var[new] = source.norm.running_var[old]
+
+
+def _copy_tables(
+    source: FieldEmbedding | RaggedEmbedding,
+    target: FieldEmbedding | RaggedEmbedding,
+    scale: Tensor | None,
+) -> None:
+    for field in range(source.info.num_fields):
+        table = _table(source, field)
+        if scale is not None:
+            table = table * scale[field]
+        if isinstance(target, FieldEmbedding):
+            start = target.info.offsets[field]
+            target.weight[start : start + len(table)] = table
+        elif target.dims[field]:
+            group, rows = target.rows(field)
+            target.tables[group].weight[rows] = table[:, target.dims[field]]
+
+
+def _table(embedding: FieldEmbedding | RaggedEmbedding, field: int) -> Tensor:
+    # The vectors of a field with all dimensions:
+    info = embedding.info
+    if isinstance(embedding, FieldEmbedding):
+        start = info.offsets[field]
+        return embedding.weight[start : start + info.sizes[field]]
+    out = embedding.slot_field.new_zeros(
+        info.sizes[field], embedding.embedding_dim, dtype=torch.float
+    )
+    if embedding.dims[field]:
+        group, rows = embedding.rows(field)
+        table = embedding.tables[group].weight[rows]
+        out = out.to(table.dtype)
+        out[:, embedding.dims[field]] = table
+    return out
+
+
+def _scale(model: AIM, name: str) -> Tensor | None:
+    if model.dim_gate is None:
+        return None
+    square = model.get_buffer(f'square_{name}')
+    return model.dim_gate / (square + model.eps).sqrt()
+
+
+def _open_dims(model: AIM) -> Dims:
+    n, d = model.info.num_fields, model.config['embedding_dim']
+    out: Dims = {}
+    for name, embedding in model.embeddings.items():
+        dims = (
+            [list(range(d)) for _ in range(n)]
+            if isinstance(embedding, FieldEmbedding)
+            else embedding.dims
+        )
+        if model.dim_gate is not None:
+            is_open = (model.dim_gate != 0).tolist()
+            dims = [
+                [t for t in kept if is_open[i][t]]
+                for i, kept in enumerate(dims)
+            ]
+        out[name] = dims
+    return out
+
+
+def _common(q: Iterable[int], dims: list[list[int]]) -> set[int]:
+    return set.intersection(*(set(dims[i]) for i in q))
+
+
+def _with_dims(
+    q: tuple[int, ...], values: dict[str, float], dims: Dims
+) -> dict[str, float]:
+    # The functions that are not zero for lack of dimensions:
+    out = {}
+    for function, value in values.items():
+        kept = dims.get(function) or dims['shared']
+        if all(kept[i] for i in q) if function == 'outer' else _common(q, kept):
+            out[function] = value
+    return out
+
+
+def _used_dims(gates: OpenGates, dims: Dims) -> Dims:
+    used: dict[str, list[set[int]]] = {
+        name: [set() for _ in kept] for name, kept in dims.items()
+    }
+    for q, values in gates.items():
+        for function in values:
+            name = function if function in dims else 'shared'
+            common = _common(q, dims[name])
+            for i in q:
+                own = dims[name][i] if function == 'outer' else common
+                used[name][i] |= set(own)
+    return {
+        name: [sorted(kept) for kept in fields] for name, fields in used.items()
+    }

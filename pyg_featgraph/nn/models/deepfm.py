@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.nn import MLP
+
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.models.base import FieldModel, data_to_rows
+from pyg_featgraph.nn.models.fm import second_order
+from pyg_featgraph.nn.models.interaction_layer import (
+    InteractionLayer,
+    as_gates,
+)
+from pyg_featgraph.nn.models.lr import LR
+
+
+class DeepFM(FieldModel):
+    r"""The model of the `"DeepFM: A Factorization-Machine based Neural
+    Network for CTR Prediction" <https://arxiv.org/abs/1703.04247>`_ paper
+    (Eq. 1): a factorization machine and a multi-layer perceptron on the same
+    node vectors.
+
+    .. math::
+        \hat{y} = b + \sum_{i} w_i + \sum_{i<j} \mathbf{e}_i^{\top}
+        \mathbf{e}_j + \mathrm{MLP} \big( \mathbf{e}_1 \Vert \ldots \Vert
+        \mathbf{e}_n \big)
+
+    With :obj:`interactions`, these and their functions take the place of all
+    pairs (Section 4.6 of the `"AIM: Automatic Interaction Machine for
+    Click-Through Rate Prediction" <https://arxiv.org/abs/2111.03318>`_
+    paper).
+
+    Args:
+        info (FieldInfo): The layout of the fields.
+        embedding_dim (int, optional): The size of the node vectors.
+            (default: :obj:`16`)
+        hidden_channels (list of int, optional): The sizes of the hidden
+            layers. (default: :obj:`[256, 128]`)
+        interactions (InteractionSet, optional): The interactions of any
+            method; those of :class:`~pyg_featgraph.nn.AIM` bring functions
+            and gates with them, all others are inner products.
+            (default: all pairs, not gated)
+        dropout (float, optional): Dropout probability of each hidden layer.
+            (default: :obj:`0`)
+        norm (str, optional): The normalisation of hidden layers, as in
+            :class:`torch_geometric.nn.MLP`. (default: :obj:`None`)
+        embedding_std (float, optional): The standard deviation of the
+            initial node vectors. (default: :obj:`0.05`)
+        sparse (bool, optional): Whether the tables have sparse gradients.
+            (default: :obj:`False`)
+    """
+
+    def __init__(
+        self,
+        info: FieldInfo,
+        embedding_dim: int = 16,
+        hidden_channels: Sequence[int] = (256, 128),
+        interactions: InteractionSet | Sequence[Any] | None = None,
+        dropout: float = 0.0,
+        norm: str | None = None,
+        embedding_std: float = 0.05,
+        sparse: bool = False,
+    ) -> None:
+        gates = None if interactions is None else as_gates(interactions, info)
+        super().__init__(
+            info,
+            embedding_dim=embedding_dim,
+            hidden_channels=list(hidden_channels),
+            interactions=gates,
+            dropout=dropout,
+            norm=norm,
+            embedding_std=embedding_std,
+            sparse=sparse,
+        )
+        self.linear = LR(info, sparse=sparse)
+        self.embedding = FieldEmbedding(
+            info, embedding_dim, std=embedding_std, sparse=sparse
+        )
+        self.layer = None
+        if gates is not None:
+            self.layer = InteractionLayer(embedding_dim, info, gates)
+        self.mlp = MLP(
+            [info.num_fields * embedding_dim, *hidden_channels, 1],
+            dropout=dropout,
+            norm=norm,
+        )
+
+    def forward(self, data: Data) -> Tensor:
+        r"""The logits :math:`(B)` of a batch."""
+        x = self.embedding.embed(data)
+        if self.layer is None:
+            out = second_order(x, data)
+        else:
+            out = self.layer(x, data).sum(dim=-1)
+        rows = data_to_rows(x, data, self.info.num_fields)
+        return self.linear(data) + out + self.mlp(rows.flatten(1)).squeeze(-1)

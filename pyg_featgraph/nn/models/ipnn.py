@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.nn import MLP
+
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.models.base import FieldModel, data_to_rows
+from pyg_featgraph.nn.models.interaction_layer import (
+    InteractionLayer,
+    as_gates,
+)
+
+
+class IPNN(FieldModel):
+    r"""The inner-product network of the `"Product-based Neural Networks for
+    User Response Prediction" <https://arxiv.org/abs/1611.00144>`_ paper, as
+    in Eq. 10 of AIM: a multi-layer perceptron on the node vectors and on the
+    inner product of each pair.
+
+    .. math::
+        \hat{y} = \mathrm{MLP} \big( \mathbf{e}_1 \Vert \ldots \Vert
+        \mathbf{e}_n \Vert \mathbf{e}_1^{\top} \mathbf{e}_2 \Vert \ldots \Vert
+        \mathbf{e}_{n-1}^{\top} \mathbf{e}_n \big)
+
+    With :obj:`interactions`, these and their functions take the place of all
+    pairs (Section 4.6 of AIM).
+
+    Args:
+        info (FieldInfo): The layout of the fields.
+        embedding_dim (int, optional): The size of the node vectors.
+            (default: :obj:`16`)
+        hidden_channels (list of int, optional): The sizes of the hidden
+            layers. (default: :obj:`[256, 128]`)
+        interactions (InteractionSet, optional): The interactions of any
+            method; those of :class:`~pyg_featgraph.nn.AIM` bring functions
+            and gates with them, all others are inner products.
+            (default: all pairs, not gated)
+        dropout (float, optional): Dropout probability of each hidden layer.
+            (default: :obj:`0`)
+        norm (str, optional): The normalisation of hidden layers, as in
+            :class:`torch_geometric.nn.MLP`. (default: :obj:`None`)
+        embedding_std (float, optional): The standard deviation of the
+            initial node vectors. (default: :obj:`0.1`)
+        sparse (bool, optional): Whether the table has sparse gradients.
+            (default: :obj:`False`)
+    """
+
+    def __init__(
+        self,
+        info: FieldInfo,
+        embedding_dim: int = 16,
+        hidden_channels: Sequence[int] = (256, 128),
+        interactions: InteractionSet | Sequence[Any] | None = None,
+        dropout: float = 0.0,
+        norm: str | None = None,
+        embedding_std: float = 0.1,
+        sparse: bool = False,
+    ) -> None:
+        gates = None if interactions is None else as_gates(interactions, info)
+        super().__init__(
+            info,
+            embedding_dim=embedding_dim,
+            hidden_channels=list(hidden_channels),
+            interactions=gates,
+            dropout=dropout,
+            norm=norm,
+            embedding_std=embedding_std,
+            sparse=sparse,
+        )
+        self.embedding = FieldEmbedding(
+            info, embedding_dim, std=embedding_std, sparse=sparse
+        )
+        if gates is None:
+            pairs = [(q, {'inner': None}) for q in combinations(info.names, 2)]
+            self.layer = InteractionLayer(
+                embedding_dim,
+                info,
+                as_gates(pairs, info),
+                norm=False,
+                gate=None,
+            )
+        else:
+            self.layer = InteractionLayer(embedding_dim, info, gates)
+        channels = info.num_fields * embedding_dim + self.layer.num_interactions
+        self.mlp = MLP(
+            [channels, *hidden_channels, 1], dropout=dropout, norm=norm
+        )
+
+    def forward(self, data: Data) -> Tensor:
+        r"""The logits :math:`(B)` of a batch."""
+        x = self.embedding.embed(data)
+        rows = data_to_rows(x, data, self.info.num_fields)
+        x = torch.cat([rows.flatten(1), self.layer(x, data)], dim=-1)
+        return self.mlp(x).squeeze(-1)

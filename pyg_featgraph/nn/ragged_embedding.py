@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.embedding import NodeEmbedding
+
+
+class RaggedEmbedding(NodeEmbedding):
+    r"""Node vectors in which every field has dimensions of its own, as in
+    Eqs. 16 to 18 of the `"AIM: Automatic Interaction Machine for
+    Click-Through Rate Prediction" <https://arxiv.org/abs/2111.03318>`_
+    paper.
+
+    A field with :math:`d_i` dimensions owns rows of that length; only the
+    vectors of a batch are filled up with zeros, so that they fit each other.
+
+    Args:
+        info (FieldInfo): The layout of the fields.
+        embedding_dim (int): The size :math:`d` of each filled-up vector.
+        dims (list of list of int): For each field which of the :math:`d`
+            dimensions it has; there may be none.
+        std (float, optional): The standard deviation of the initial tables.
+            (default: :obj:`0.1`)
+        sparse (bool, optional): Whether gradients hold only the rows that a
+            batch has touched. (default: :obj:`False`)
+
+    Shapes:
+        - **input:** slot ids and values :math:`(B, S)`, or, for nodes,
+          :math:`(N)` or :math:`(N, L)` with at most :math:`L` slots each
+        - **output:** :math:`(B, n, d)` for rows, :math:`(N, d)` for nodes
+    """
+
+    shift: Tensor
+    member: Tensor
+    place: Tensor
+    column: Tensor
+    upper: Tensor
+    slot_field: Tensor
+
+    def __init__(
+        self,
+        info: FieldInfo,
+        embedding_dim: int,
+        dims: Sequence[Sequence[int]],
+        std: float = 0.1,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(dims) != info.num_fields:
+            raise ValueError(
+                f"'dims' needs one entry for each of {info.num_fields} fields "
+                f'(got {len(dims)})'
+            )
+        self.info = info
+        self.embedding_dim = embedding_dim
+        self.dims = [sorted(set(kept)) for kept in dims]
+        for name, kept in zip(info.names, self.dims, strict=True):
+            if kept and not 0 <= kept[0] <= kept[-1] < embedding_dim:
+                raise ValueError(
+                    f"The dimensions of '{name}' must lie in 0 to "
+                    f'{embedding_dim - 1} (got {kept})'
+                )
+        self.std = std
+        # Fields with equally many dimensions share a table:
+        sizes = sorted({len(kept) for kept in self.dims} - {0})
+        self.groups = [
+            [i for i, kept in enumerate(self.dims) if len(kept) == size]
+            for size in sizes
+        ]
+        self.tables: Any = torch.nn.ModuleList(
+            torch.nn.Embedding(
+                sum(info.sizes[i] for i in group), size, sparse=sparse
+            )
+            for size, group in zip(sizes, self.groups, strict=True)
+        )
+        # What is subtracted from the ids of a field in its table, the group
+        # of each field, and its place in it:
+        shift = torch.zeros(info.num_fields, dtype=torch.long)
+        member = torch.full((info.num_fields,), -1)
+        place = torch.zeros(info.num_fields, dtype=torch.long)
+        for g, group in enumerate(self.groups):
+            rows = (0, *accumulate(info.sizes[i] for i in group))
+            for k, i in enumerate(group):
+                shift[i] = info.offsets[i] - rows[k]
+                member[i], place[i] = g, k
+            positions = torch.tensor([self.dims[i] for i in group])
+            slots = torch.isin(info.slot_field, torch.tensor(group))
+            self._add_buffer(f'kept_{g}', positions)
+            self._add_buffer(f'slots_{g}', slots.nonzero().squeeze(1))
+        self._add_buffer('shift', shift)
+        self._add_buffer('member', member)
+        self._add_buffer('place', place)
+        self._add_buffer('slot_field', info.slot_field)
+        # Where each field stands behind all groups; fields without dimensions
+        # come last:
+        sequence = [i for group in self.groups for i in group]
+        sequence += [i for i, kept in enumerate(self.dims) if not kept]
+        self._add_buffer('column', torch.tensor(sequence).argsort())
+        self._add_buffer('upper', torch.tensor(info.offsets[1:]).long())
+        self.reset_parameters()
+
+    def _add_buffer(self, name: str, value: Tensor) -> None:
+        self.register_buffer(name, value, persistent=False)
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        for table in self.tables:
+            torch.nn.init.normal_(table.weight, std=self.std)
+
+    def rows(self, field: int) -> tuple[int, slice]:
+        r"""Which table a field is in, and which of its rows it owns.
+
+        Raises:
+            ValueError: If the field has no dimensions.
+        """
+        group = int(self.member[field])
+        if group < 0:
+            raise ValueError(
+                f"'{self.info.names[field]}' has no dimensions, so no rows"
+            )
+        start = self.info.offsets[field] - int(self.shift[field])
+        return group, slice(start, start + self.info.sizes[field])
+
+    def forward(self, index: Tensor, value: Tensor) -> Tensor:
+        r"""Looks up the vectors of rows or nodes.
+
+        Args:
+            index (torch.Tensor): The ids.
+            value (torch.Tensor): The values, of the same shape.
+        """
+        if index.dim() == 2 and index.size(1) == self.info.num_slots:
+            return self._forward_rows(index, value)
+        return self._forward_nodes(index, value)
+
+    def _forward_rows(self, index: Tensor, value: Tensor) -> Tensor:
+        size, d = index.size(0), self.embedding_dim
+        local = index - self.shift[self.slot_field]
+        outs = []
+        for g, table in enumerate(self.tables):
+            slots, kept = (
+                getattr(self, f'slots_{g}'),
+                getattr(self, f'kept_{g}'),
+            )
+            x = table(local[:, slots]) * value[:, slots].unsqueeze(-1)
+            if slots.numel() > kept.size(0):
+                place = self.place[self.slot_field[slots]]
+                out = x.new_zeros(size, kept.size(0), x.size(2))
+                x = out.index_add(1, place, x)
+            outs.append(self._fill(x, kept.expand(size, -1, -1)))
+        num_filled = sum(len(group) for group in self.groups)
+        rest = self.info.num_fields - num_filled
+        outs.append(value.new_zeros(size, rest, d))
+        return torch.cat(outs, dim=1).index_select(1, self.column)
+
+    def _forward_nodes(self, index: Tensor, value: Tensor) -> Tensor:
+        if index.dim() == 1:
+            index, value = index.unsqueeze(1), value.unsqueeze(1)
+        field = torch.bucketize(index[:, 0], self.upper, right=True)
+        out = value.new_zeros(index.size(0), self.embedding_dim)
+        for g, table in enumerate(self.tables):
+            kept = self.get_buffer(f'kept_{g}')
+            nodes = (self.member[field] == g).nonzero().squeeze(1)
+            own = field[nodes]
+            # Unused slots hold the first id of all, and zero:
+            local = (index[nodes] - self.shift[own].unsqueeze(1)).clamp(min=0)
+            x = (table(local) * value[nodes].unsqueeze(-1)).sum(dim=1)
+            x = self._fill(x, kept[self.place[own]])
+            out = out.index_copy(0, nodes, x.to(out.dtype))
+        return out
+
+    def _fill(self, x: Tensor, kept: Tensor) -> Tensor:
+        if x.size(-1) == self.embedding_dim:
+            return x
+        out = x.new_zeros(*x.size()[:-1], self.embedding_dim)
+        return out.scatter(-1, kept, x)
+
+    def __repr__(self) -> str:
+        sizes = [len(kept) for kept in self.dims]
+        return (
+            f'{self.__class__.__name__}({self.info.num_embeddings}, '
+            f'{self.embedding_dim}, dims={sizes})'
+        )

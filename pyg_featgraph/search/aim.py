@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from pyg_featgraph.data import FieldTable
+from pyg_featgraph.errors import require
+from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn import AIM
+from pyg_featgraph.search.stages import open_directory
+from pyg_featgraph.training import FitResult, fit
+from pyg_featgraph.training.loop import run
+
+
+@dataclass(frozen=True)
+class AIMResult:
+    r"""What a search has found.
+
+    Args:
+        model (AIM): The compact model, re-trained if that was asked for.
+        interactions (InteractionSet): The open interactions with their
+            functions, which are also in :obj:`interactions.json` of the
+            directory.
+        stages (dict): The end of each stage.
+        kept (pandas.DataFrame): For each order how many pairs of interaction
+            and function are possible, were candidates, and are open.
+    """
+
+    model: AIM
+    interactions: InteractionSet
+    stages: dict[str, FitResult]
+    kept: pd.DataFrame
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        r"""The metrics of the last stage."""
+        return list(self.stages.values())[-1].metrics
+
+
+def aim_search(
+    model: AIM,
+    train: FieldTable,
+    valid: FieldTable,
+    test: FieldTable | None = None,
+    *,
+    directory: str | os.PathLike[str],
+    max_order: int = 2,
+    pool: int | None = None,
+    search_dims: bool = True,
+    hidden_channels: Sequence[int] = (),
+    dropout: float = 0.0,
+    max_epochs: int = 10,
+    batch_size: int = 1024,
+    lr: float = 1e-3,
+    weight_decay: float = 0.0,
+    gate_lr: float = 0.1,
+    closing: float = 0.5,
+    dim_lr: float = 0.1,
+    dim_closing: float = 0.5,
+    mu: float = 0.6,
+    retrain: str | None = 'scratch',
+    retrain_options: dict[str, Any] | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    accelerator: str = 'auto',
+    progress: bool = True,
+    drop_absent: bool = False,
+    **trainer_options: Any,
+) -> AIMResult:
+    r"""Searches interactions, their functions and the dimensions of node
+    vectors in the stages of the `"AIM: Automatic Interaction Machine for
+    Click-Through Rate Prediction" <https://arxiv.org/abs/2111.03318>`_ paper
+    (Section 3.5, Algorithm 1).
+
+    1. For each order: gates on all candidates are trained with
+       :class:`~pyg_featgraph.optim.GRDA`, which closes most of them. The
+       candidates of the next order are the best interactions of this one,
+       each with every other field. Open gates of lower orders go on as
+       ordinary weights.
+    2. With the open interactions, gates on dimensions are trained in the same
+       way.
+    3. What is left is re-trained as a compact model, with a perceptron on top
+       if :obj:`hidden_channels` are given.
+
+    Each stage goes on with the weights of the one before, and has a folder
+    with its state; :obj:`resume` takes up the stage that was stopped.
+
+    Args:
+        model (AIM): The model with all candidates of the first order.
+        train (FieldTable): The training rows, also of the gates.
+        valid (FieldTable): The validation rows.
+        test (FieldTable, optional): The test rows. (default: :obj:`None`)
+        directory (str): Where checkpoints, models and interactions go.
+        max_order (int, optional): The highest order. (default: :obj:`2`)
+        pool (int, optional): How many interactions of an order are extended
+            to the next. (default: half the number of fields)
+        search_dims (bool, optional): If set to :obj:`False`, stage 2 is left
+            out. (default: :obj:`True`)
+        hidden_channels (list of int, optional): The hidden layers that are
+            added in stage 3. (default: none)
+        dropout (float, optional): Their dropout probability.
+            (default: :obj:`0`)
+        max_epochs (int, optional): The number of epochs of each stage.
+            (default: :obj:`10`)
+        batch_size (int, optional): The number of rows of a batch.
+            (default: :obj:`1024`)
+        lr (float, optional): The learning rate of everything but the gates.
+            (default: :obj:`1e-3`)
+        weight_decay (float, optional): The L2 penalty of everything but the
+            gates. (default: :obj:`0`)
+        gate_lr (float, optional): The learning rate of the gates of
+            interactions. Higher values keep more. (default: :obj:`0.1`)
+        closing (float, optional): The share of a stage after which a gate is
+            closed that has had no gradient; it stands for :math:`c` of
+            :class:`~pyg_featgraph.optim.GRDA`, whatever the number of steps.
+            Lower values close more. (default: :obj:`0.5`)
+        dim_lr (float, optional): As :obj:`gate_lr`, of the gates of
+            dimensions. (default: :obj:`0.1`)
+        dim_closing (float, optional): As :obj:`closing`, of the gates of
+            dimensions. (default: :obj:`0.5`)
+        mu (float, optional): :math:`\mu` of
+            :class:`~pyg_featgraph.optim.GRDA`. (default: :obj:`0.6`)
+        retrain (str, optional): :obj:`"scratch"` learns new weights, but
+            starts from the gates; :obj:`"finetune"` starts from the weights
+            of stage 1; :obj:`None` leaves out stage 3.
+            (default: :obj:`"scratch"`)
+        retrain_options (dict, optional): Arguments of
+            :func:`~pyg_featgraph.training.fit` in which stage 3 differs from
+            the search. (default: :obj:`None`)
+        seed (int, optional): The seed of the order of the rows, of dropout
+            and of new weights. (default: :obj:`0`)
+        resume (bool, optional): Whether to go on with the search in
+            :obj:`directory`. (default: :obj:`False`)
+        accelerator (str, optional): The kind of device, as in
+            :class:`lightning.pytorch.Trainer`. (default: :obj:`"auto"`)
+        progress (bool, optional): Whether to show progress bars, one of them
+            over stages. (default: :obj:`True`)
+        drop_absent (bool, optional): Whether missing fields are left out of
+            the graphs. (default: :obj:`False`)
+        **trainer_options (optional): Additional arguments of
+            :class:`lightning.pytorch.Trainer`.
+
+    Raises:
+        DataError: If a table has no labels or a single class, or if a search
+            with other options is to be resumed.
+        ImportError: If Lightning is not installed.
+    """
+    require('lightning.pytorch', 'train')
+    from pyg_featgraph.search.module import GateModule
+
+    if retrain not in (None, 'scratch', 'finetune'):
+        raise ValueError(
+            f"'retrain' must be 'scratch' or 'finetune' (got '{retrain}')"
+        )
+    if max_order < 2:
+        raise ValueError(f"'max_order' must be at least 2 (got {max_order})")
+    if model.dim_gate is not None or not model.config['norm']:
+        raise ValueError('The model has no gates on normalised interactions')
+    directory = Path(directory)
+    open_directory(
+        directory,
+        {
+            'model': repr(model),
+            'num_rows': len(train),
+            'max_order': max_order,
+            'pool': pool,
+            'search_dims': search_dims,
+            'max_epochs': max_epochs,
+            'batch_size': batch_size,
+            'lr': lr,
+            'weight_decay': weight_decay,
+            'gates': [gate_lr, closing, dim_lr, dim_closing, mu],
+            'retrain': [retrain, hidden_channels, dropout],
+            'seed': seed,
+        },
+        resume,
+    )
+    shared: dict[str, Any] = {
+        'batch_size': batch_size,
+        'seed': seed,
+        'resume': resume,
+        'accelerator': accelerator,
+        'progress': progress,
+        'drop_absent': drop_absent,
+        'max_epochs': max_epochs,
+        **trainer_options,
+    }
+    num_steps = max_epochs * math.ceil(len(train) / batch_size)
+    names = [f'order-{p}' for p in range(2, max_order + 1)]
+    names += ['dimensions'] * search_dims + ['retrain'] * (retrain is not None)
+    stages: dict[str, FitResult] = {}
+    bar = tqdm(total=len(names), unit='stage', disable=not progress)
+
+    def search_gates(
+        name: str, model: AIM, gates: list[Any], rate: float, share: float
+    ) -> None:
+        bar.set_description(name)
+        module = GateModule(
+            model,
+            gates,
+            rate,
+            share,
+            mu,
+            num_steps,
+            lr=lr,
+            weight_decay=weight_decay,
+        )
+        stages[name] = run(
+            module, train, valid, test, directory=directory / name, **shared
+        )
+        bar.update()
+
+    counts = []
+    for order in range(2, max_order + 1):
+        if order > 2:
+            torch.manual_seed(seed)
+            model = _extend(model, order, pool)
+        gates = _gates_of_order(model, order)
+        num_candidates = sum(gate.numel() for gate in gates)
+        if gates:
+            search_gates(f'order-{order}', model, gates, gate_lr, closing)
+        counts.append(
+            {
+                'order': order,
+                'possible': math.comb(model.info.num_fields, order)
+                * len(model.config['functions']),
+                'candidates': num_candidates,
+                'open': sum(int(gate.count_nonzero()) for gate in gates),
+            }
+        )
+    found = model.interactions(by='edges')
+    found.save(directory / 'interactions.json')
+    dims = None
+    if search_dims and len(found) > 0:
+        torch.manual_seed(seed)
+        searched = _with_dim_gates(model)
+        gates = searched.architecture_parameters()
+        search_gates('dimensions', searched, gates, dim_lr, dim_closing)
+        dims = searched.compact().config['dims']
+    model = _compact(model, dims, hidden_channels, dropout)
+    if retrain is not None:
+        bar.set_description('retrain')
+        if retrain == 'scratch':
+            torch.manual_seed(seed)
+            model.reset_parameters()
+        options = {**shared, 'lr': lr, 'weight_decay': weight_decay}
+        stages['retrain'] = fit(
+            model,
+            train,
+            valid,
+            test,
+            directory=directory / 'retrain',
+            **{**options, **(retrain_options or {})},
+        )
+        bar.update()
+    bar.close()
+    return AIMResult(model, found, stages, pd.DataFrame(counts))
+
+
+def extend_tuples(
+    tuples: Iterable[Sequence[int]], num_fields: int
+) -> list[tuple[int, ...]]:
+    r"""Each tuple of fields with every other field, without repetitions
+    (line 4 of Algorithm 1 of AIM).
+
+    Args:
+        tuples (list of tuple): The tuples.
+        num_fields (int): The number of fields.
+    """
+    return sorted(
+        {
+            tuple(sorted((*q, field)))
+            for q in tuples
+            for field in range(num_fields)
+            if field not in q
+        }
+    )
+
+
+def _gates_of_order(model: AIM, order: int) -> list[torch.nn.Parameter]:
+    return [conv.gate for _, conv in model.layer.items() if conv.order == order]
+
+
+def _open_gates(model: AIM) -> list[Any]:
+    names = model.info.names
+    return [
+        ([names[i] for i in q], values) for q, values in model.gates().items()
+    ]
+
+
+def _extend(model: AIM, order: int, pool: int | None) -> AIM:
+    # The open interactions, and candidates from the best of the last order:
+    info = model.info
+    if pool is None:
+        pool = info.num_fields // 2
+    field = {name: i for i, name in enumerate(info.names)}
+    best = model.interactions(by='edges').of_order(order - 1).top(pool)
+    tuples = extend_tuples(
+        ([field[name] for name in x.fields] for x in best), info.num_fields
+    )
+    functions = dict.fromkeys(model.config['functions'])
+    candidates = [([info.names[i] for i in q], functions) for q in tuples]
+    return model.rebuild(interactions=[*_open_gates(model), *candidates])
+
+
+def _with_dim_gates(model: AIM) -> AIM:
+    # Node vectors have unit variance in each dimension now, interactions are
+    # not normalised any more. So that they start with about the variance that
+    # they had, gates are divided by the standard deviation of a sum of
+    # independent products, and they stay fixed: they could make up for gates
+    # of dimensions.
+    gates = _open_gates(model)
+    out = model.rebuild(interactions=gates, dim_gates=True, norm=False)
+    for _, conv in out.layer.items():
+        gate, root = conv.gate, conv.channels**0.5
+        with torch.no_grad():
+            if conv.function == 'inner':
+                gate /= root
+            elif conv.function == 'outer':
+                gate /= conv.weight.norm(dim=1).prod()
+            else:
+                scale = root if conv.function == 'scalar' else 1.0
+                gate /= scale * conv.weight.norm(dim=1).clamp(min=1e-6)
+        gate.requires_grad_(False)
+    return out
+
+
+def _compact(
+    model: AIM,
+    dims: dict[str, list[list[int]]] | None,
+    hidden_channels: Sequence[int],
+    dropout: float,
+) -> AIM:
+    options = {'hidden_channels': hidden_channels, 'dropout': dropout}
+    model = model.rebuild(interactions=_open_gates(model), **options)
+    if dims is not None:
+        model = model.rebuild(dims=dims)
+    return model.compact()

@@ -1,0 +1,47 @@
+r"""What searches of several stages share: where each keeps its state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pyg_featgraph.atomic import replacing
+from pyg_featgraph.errors import DataError
+
+
+def open_directory(
+    directory: Path, options: Mapping[str, Any], resume: bool
+) -> None:
+    r"""Prepares the directory of a search, in which each stage has a folder.
+
+    A new search forgets the checkpoints of all stages, so that a later resume
+    does not take up one of a search before it.
+
+    Args:
+        directory (pathlib.Path): The directory.
+        options (dict): What the result depends on, as JSON-compatible values.
+        resume (bool): Whether a search goes on.
+
+    Raises:
+        DataError: If the search to go on with had other options.
+    """
+    path = directory / 'search.json'
+    if resume and path.exists():
+        before = json.loads(path.read_text(encoding='utf-8'))
+        now = json.loads(json.dumps(options))
+        for name in sorted({*before, *now}):
+            if before.get(name) != now.get(name):
+                raise DataError(
+                    f"The search in '{directory}' cannot be resumed: "
+                    f"'{name}' was {before.get(name)!r} and is "
+                    f'{now.get(name)!r}. Set it back, or start again with '
+                    'resume=False'
+                )
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    for checkpoint in directory.glob('*/last.ckpt'):
+        checkpoint.unlink()
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(dict(options)), encoding='utf-8')
