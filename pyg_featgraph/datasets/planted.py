@@ -3,8 +3,9 @@ r"""A synthetic table with known interactions."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,20 @@ class PlantedInteractions:
     Columns are independent. The logit of a row is
 
     .. math::
-        z = b + \sum_{c} m_c(x_c) + \sum_{k} s_k \prod_{c \in I_k}
-        u_{k,c}(x_c),
+        z = b + \sum_{c} m_c(x_c) + \sum_{k} \frac{s_k}{\sqrt{r_k}}
+        \sum_{t=1}^{r_k} \prod_{c \in I_k} u_{k,c,t}(x_c),
 
     with main effects :math:`m_c` of some columns and planted interactions
-    :math:`I_k` of strength :math:`s_k`. Every :math:`u_{k,c}` has mean zero
-    and variance one under the distribution of its column, so that an
-    interaction is *pure*: averaged over any one member it vanishes, and no
-    main effect or interaction of lower order betrays it. A missing entry is
-    one more value of its column, so it is informative.
+    :math:`I_k` of strength :math:`s_k` and rank :math:`r_k`. Every
+    :math:`u_{k,c,t}` has mean zero and variance one under the distribution of
+    its column, so that an interaction is *pure*: averaged over any one member
+    it vanishes, and no main effect or interaction of lower order betrays it.
+    The codes :math:`u_{k,c,1}, u_{k,c,2}, \ldots` are uncorrelated, so that
+    the strength does not depend on the rank. A missing entry is one more
+    value of its column, so it is informative.
+
+    An interaction of rank one is a product of one number for each value. A
+    higher rank needs vectors, as in an inner product.
 
     Columns are numeric :obj:`I1, I2, ...` (heavy-tailed counts) and
     categorical :obj:`C1, C2, ...` (strings with Zipf-tailed vocabularies).
@@ -76,10 +82,17 @@ class PlantedInteractions:
             effect that repeat a categorical member in four of five rows.
             (default: :obj:`0`)
         seed (int, optional): The seed of everything. (default: :obj:`0`)
+        rank (int or list of int, optional): The number of products that an
+            interaction sums up. Several ranks are dealt in turns to the
+            interactions of each order. They change neither columns, members
+            nor main effects. A member needs more distinct values than the
+            rank (buckets if it is numeric), a missing one included; a rank up
+            to 3 always fits. (default: :obj:`1`)
 
     Attributes:
         truth (dict): The strength of each planted interaction, by the names
             of its members.
+        ranks (dict): The rank of each planted interaction, likewise.
         noise_columns (tuple of str): The columns that have no effect at all,
             including those that repeat a member.
     """
@@ -97,6 +110,7 @@ class PlantedInteractions:
         positive_rate: float = 0.25,
         correlated: int = 0,
         seed: int = 0,
+        rank: int | Sequence[int] = 1,
     ) -> None:
         orders = {2: 10, 3: 1} if orders is None else dict(orders)
         if num_rows < 1:
@@ -130,6 +144,9 @@ class PlantedInteractions:
                 f"'strength' and 'main_strength' must be finite (got "
                 f'{dict(strength)} and {main_strength})'
             )
+        dealt = (rank,) if isinstance(rank, int) else tuple(rank)
+        if min(dealt, default=0) < 1:
+            raise ValueError(f"'rank' must be positive (got {rank})")
         self.num_rows = num_rows
         self.positive_rate = positive_rate
         self.seed = seed
@@ -146,9 +163,8 @@ class PlantedInteractions:
         ]
         pool = [i for i, column in enumerate(self.columns) if column.is_small]
         members = draw_members(orders, pool, rng)
-        self._members = [
-            [(i, self.columns[i].draw_code(rng)) for i in group]
-            for group in members
+        first_codes = [
+            [self.columns[i].draw_code(rng) for i in group] for group in members
         ]
         names = [c.name for c in self.columns]
         self.truth: dict[tuple[str, ...], float] = {
@@ -161,6 +177,20 @@ class PlantedInteractions:
             if column.is_small
         ]
         self._copies = draw_copies(self.columns, members, correlated, rng)
+        self.ranks: dict[tuple[str, ...], int] = {}
+        turns = {order: cycle(dealt) for order in orders}
+        for fields in self.truth:
+            self.ranks[fields] = next(turns[len(fields)])
+        # Further codes are drawn last, so that nothing else depends on ranks:
+        self._members = [
+            [
+                (i, self.columns[i].extend_code(code, count, rng))
+                for i, code in zip(group, codes, strict=True)
+            ]
+            for group, codes, count in zip(
+                members, first_codes, self.ranks.values(), strict=True
+            )
+        ]
         used = {i for group in members for i in group}
         used |= {i for i, _ in self._main}
         self.noise_columns: tuple[str, ...] = tuple(
@@ -329,10 +359,12 @@ class PlantedInteractions:
         for group, strength in zip(
             self._members, self.truth.values(), strict=True
         ):
-            term = np.full(len(draw), strength)
-            for i, code in group:
-                term *= code[ranks[i]]
-            z += term
+            num_terms = len(group[0][1])
+            scale = strength / np.sqrt(num_terms)
+            terms = np.full((num_terms, len(draw)), scale)
+            for i, codes in group:
+                terms *= codes[:, ranks[i]]
+            z += terms.sum(axis=0)
         label = (draw[:, -1] < sigmoid(z)).astype(np.int8)
         return ranks, label, z
 

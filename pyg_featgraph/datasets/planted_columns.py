@@ -98,6 +98,36 @@ class Column:
         level /= np.sqrt(share @ level**2)
         return level[self._buckets]
 
+    def extend_code(
+        self, code: Floats, count: int, rng: np.random.Generator
+    ) -> Floats:
+        r"""Adds effects that are uncorrelated with a given one and with each
+        other, of mean zero and variance one like it.
+
+        Args:
+            code (numpy.ndarray): The first effect, from :meth:`draw_code`.
+            count (int): The number of effects, with the first one.
+            rng (numpy.random.Generator): The source of randomness.
+
+        Returns:
+            numpy.ndarray: A row for each effect, the given one first.
+        """
+        share = np.bincount(self._buckets, self.prob)
+        if count >= len(share):
+            raise ValueError(
+                f"Column '{self.name}' has {len(share)} levels, so at most "
+                f'{len(share) - 1} uncorrelated codes, but the rank is {count}'
+            )
+        _, first = np.unique(self._buckets, return_index=True)
+        # Two binary codes can be the same, normal ones are independent:
+        more = rng.standard_normal((count - 1, len(share)))
+        levels = np.vstack([np.ones(len(share)), code[first], more])
+        # Gram-Schmidt under the probabilities; the constant as the first
+        # vector makes the means of the others zero:
+        basis, _ = np.linalg.qr((levels * np.sqrt(share)).T)
+        added = (basis.T[2:] / np.sqrt(share))[:, self._buckets]
+        return np.vstack([code, added])
+
     def to_pandas(self, rank: Ranks) -> Any:
         r"""The values of ranks as a column of a DataFrame."""
         if self.is_numeric:

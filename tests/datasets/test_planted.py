@@ -52,18 +52,29 @@ def test_rows_do_not_depend_on_how_they_are_read():
     assert not small(seed=1).frame().equals(df[:2000])
 
 
-def test_interactions_are_pure():
-    data = PlantedInteractions(orders={2: 5, 3: 3, 4: 2})
+def interaction(group, ranks):
+    """The sum of products on rows, of variance one."""
+    products = np.prod([codes[:, ranks[i]] for i, codes in group], axis=0)
+    return products.sum(axis=0) / math.sqrt(len(products))
+
+
+@pytest.mark.parametrize('rank', [1, 3])
+def test_interactions_are_pure(rank):
+    data = PlantedInteractions(orders={2: 5, 3: 3, 4: 2}, rank=rank)
     for group in data._members:
-        for i, code in group:
+        for i, codes in group:
             prob = data.columns[i].prob
             assert abs(prob.sum() - 1) < 1e-12
-            assert abs(prob @ code) < 1e-12
-            assert abs(prob @ code**2 - 1) < 1e-12
+            assert codes.shape == (rank, len(prob))
+            # Every product vanishes when averaged over any one member, and
+            # different products are uncorrelated:
+            assert np.abs(codes @ prob).max() < 1e-12
+            gram = (codes * prob) @ codes.T
+            np.testing.assert_allclose(gram, np.eye(rank), atol=1e-12)
     # On rows: no single value of a member shifts the mean of the term.
     ranks, _, _ = data._rows(0, 50_000)
     for group in data._members:
-        term = np.prod([code[ranks[i]] for i, code in group], axis=0)
+        term = interaction(group, ranks)
         for i, _ in group:
             buckets = data.columns[i]._buckets[ranks[i]]
             for bucket in np.unique(buckets):
@@ -72,14 +83,15 @@ def test_interactions_are_pure():
                 assert abs(part.mean()) < 5 * error
 
 
-def test_logits_are_the_effects():
-    data = small(main_strength=0.0, strength=2.0)
+@pytest.mark.parametrize('rank', [1, (1, 3)])
+def test_logits_are_the_effects(rank):
+    data = small(main_strength=0.0, strength=2.0, rank=rank)
     ranks, label, z = data._rows(0, 1000)
     expected = np.full(1000, data._intercept)
     for group in data._members:
-        expected += 2.0 * np.prod([code[ranks[i]] for i, code in group], axis=0)
+        expected += 2.0 * interaction(group, ranks)
     np.testing.assert_allclose(z, expected)
-    flat = small(strength=0.0, main_strength=0.0)
+    flat = small(strength=0.0, main_strength=0.0, rank=rank)
     assert np.ptp(flat.logits()) == 0
     assert flat.bayes_auc == pytest.approx(0.5)
     assert set(np.unique(label)) == {0, 1}
@@ -92,13 +104,76 @@ def mean_difference(z, where):
     return (a.mean() - b.mean()) / error
 
 
-def test_strength_is_the_deviation_of_each_order():
-    data = small(strength={2: 0.5, 3: 2.0}, main_strength=0.0)
+@pytest.mark.parametrize('rank', [1, 2, 3])
+def test_strength_is_the_deviation_of_each_order(rank):
+    data = small(strength={2: 0.5, 3: 2.0}, main_strength=0.0, rank=rank)
     assert sorted(data.truth.values()) == [0.5, 0.5, 2.0]
     # Different interactions are uncorrelated, so that variances add up. Terms
     # have few levels, so 5 % is many standard errors on this many rows:
     expected = 0.5**2 + 0.5**2 + 2.0**2
     assert data.logits(200_000).var() == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize('rank', [1, 2, 3])
+def test_rank_is_that_of_the_interaction(rank):
+    # The term of a pair on all pairs of values is a matrix of this rank, whose
+    # norm under the probabilities is the strength:
+    data = PlantedInteractions(
+        10, {2: 1}, 0, 4, strength=1.5, main_strength=0.0, rank=rank
+    )
+    (((i, a), (j, b)),) = data._members
+    pairs = itertools.product(range(a.shape[1]), range(b.shape[1]))
+    draw = np.full((a.shape[1] * b.shape[1], len(data.columns) + 1), 0.5)
+    for row, pair in enumerate(pairs):
+        for column, value in zip((i, j), pair, strict=True):
+            prob = data.columns[column].prob
+            draw[row, column] = prob[:value].sum() + prob[value] / 2
+    term = data._draw(draw)[2] - data._intercept
+    term = term.reshape(a.shape[1], b.shape[1])
+    assert np.linalg.matrix_rank(term) == rank
+    left, right = data.columns[i].prob, data.columns[j].prob
+    np.testing.assert_allclose(left @ term, 0, atol=1e-12)
+    np.testing.assert_allclose(term @ right, 0, atol=1e-12)
+    assert left @ term**2 @ right == pytest.approx(1.5**2)
+
+
+def test_ranks_are_dealt_in_turns():
+    orders = {3: 2, 2: 4}
+    data = small(orders=orders, rank=[1, 3, 2])
+    assert list(data.ranks) == list(data.truth)
+    by_order = {
+        k: [r for f, r in data.ranks.items() if len(f) == k] for k in orders
+    }
+    assert by_order == {2: [1, 3, 2, 1], 3: [1, 3]}
+    for group, rank in zip(data._members, data.ranks.values(), strict=True):
+        assert {len(codes) for _, codes in group} == {rank}
+
+
+def test_ranks_change_nothing_but_interactions():
+    options = {'seed': 5, 'correlated': 1}
+    one, three = small(**options), small(rank=3, **options)
+    assert set(one.ranks.values()) == {1}
+    assert (one.truth, one._copies) == (three.truth, three._copies)
+    assert one.noise_columns == three.noise_columns
+    np.testing.assert_equal(one._main, three._main)
+    pd.testing.assert_frame_equal(
+        one.frame().drop(columns='label'), three.frame().drop(columns='label')
+    )
+    for a, b in zip(one._members, three._members, strict=True):
+        np.testing.assert_equal(
+            [(i, codes[0]) for i, codes in a], [(i, codes[0]) for i, codes in b]
+        )
+    assert not np.allclose(one.logits(), three.logits())
+    # Ranks of one draw nothing more:
+    pd.testing.assert_frame_equal(
+        one.frame(), small(rank=(1, 1), **options).frame()
+    )
+
+
+def test_rank_three_always_fits():
+    for seed in range(10):
+        data = PlantedInteractions(10, {2: 20}, 4, 12, seed=seed, rank=3)
+        assert set(data.ranks.values()) == {3}
 
 
 def test_missing_entries_are_informative():
@@ -265,6 +340,10 @@ def test_schema():
         ({'main_strength': math.inf}, 'must be finite'),
         ({'correlated': -1}, "'correlated' is negative"),
         ({'seed': -1}, "'seed' is negative"),
+        ({'rank': 0}, "'rank' must be positive"),
+        ({'rank': (2, -1)}, "'rank' must be positive"),
+        ({'rank': ()}, "'rank' must be positive"),
+        ({'rank': 24}, r"Column '\w+' has \d+ levels, .* the rank is 24"),
     ],
 )
 def test_bad_arguments(options, message):
