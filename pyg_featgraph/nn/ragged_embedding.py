@@ -161,7 +161,9 @@ class RaggedEmbedding(NodeEmbedding):
     def _forward_nodes(self, index: Tensor, value: Tensor) -> Tensor:
         if index.dim() == 1:
             index, value = index.unsqueeze(1), value.unsqueeze(1)
-        field = torch.bucketize(index[:, 0], self.upper, right=True)
+        field = torch.bucketize(
+            index[:, 0].contiguous(), self.upper, right=True
+        )
         out = value.new_zeros(index.size(0), self.embedding_dim)
         for g, table in enumerate(self.tables):
             kept = self.get_buffer(f'kept_{g}')
@@ -171,7 +173,7 @@ class RaggedEmbedding(NodeEmbedding):
             local = (index[nodes] - self.shift[own].unsqueeze(1)).clamp(min=0)
             x = (table(local) * value[nodes].unsqueeze(-1)).sum(dim=1)
             x = self._fill(x, kept[self.place[own]])
-            out = out.index_copy(0, nodes, x.to(out.dtype))
+            out = out.to(x.dtype).index_copy(0, nodes, x)
         return out
 
     def _fill(self, x: Tensor, kept: Tensor) -> Tensor:

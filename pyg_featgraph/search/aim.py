@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def aim_search(
     *,
     directory: str | os.PathLike[str],
     max_order: int = 2,
-    pool: int | None = None,
+    pool: int | str | None = None,
     search_dims: bool = True,
     hidden_channels: Sequence[int] = (),
     dropout: float = 0.0,
@@ -100,8 +101,11 @@ def aim_search(
         test (FieldTable, optional): The test rows. (default: :obj:`None`)
         directory (str): Where checkpoints, models and interactions go.
         max_order (int, optional): The highest order. (default: :obj:`2`)
-        pool (int, optional): How many interactions of an order are extended
-            to the next. (default: half the number of fields)
+        pool (int or str, optional): How many interactions of an order are
+            extended to the next. An interaction without a trace in lower
+            orders is only found with :obj:`"all"`, which makes every tuple a
+            candidate, :math:`O(n^p)` of them.
+            (default: half the number of fields)
         search_dims (bool, optional): If set to :obj:`False`, stage 2 is left
             out. (default: :obj:`True`)
         hidden_channels (list of int, optional): The hidden layers that are
@@ -160,8 +164,18 @@ def aim_search(
         raise ValueError(
             f"'retrain' must be 'scratch' or 'finetune' (got '{retrain}')"
         )
+    if isinstance(pool, str) and pool != 'all':
+        raise ValueError(f"'pool' must be a number or 'all' (got '{pool}')")
     if max_order < 2:
         raise ValueError(f"'max_order' must be at least 2 (got {max_order})")
+    for name, value in (
+        ('gate_lr', gate_lr),
+        ('closing', closing),
+        ('dim_lr', dim_lr),
+        ('dim_closing', dim_closing),
+    ):
+        if not value > 0:
+            raise ValueError(f"'{name}' must be positive (got {value})")
     if model.dim_gate is not None or not model.config['norm']:
         raise ValueError('The model has no gates on normalised interactions')
     directory = Path(directory)
@@ -177,8 +191,15 @@ def aim_search(
             'batch_size': batch_size,
             'lr': lr,
             'weight_decay': weight_decay,
-            'gates': [gate_lr, closing, dim_lr, dim_closing, mu],
-            'retrain': [retrain, hidden_channels, dropout],
+            'gate_lr': gate_lr,
+            'closing': closing,
+            'dim_lr': dim_lr,
+            'dim_closing': dim_closing,
+            'mu': mu,
+            'hidden_channels': list(hidden_channels),
+            'dropout': dropout,
+            'retrain': retrain,
+            'drop_absent': drop_absent,
             'seed': seed,
         },
         resume,
@@ -245,6 +266,8 @@ def aim_search(
         gates = searched.architecture_parameters()
         search_gates('dimensions', searched, gates, dim_lr, dim_closing)
         dims = searched.compact().config['dims']
+    # The perceptron is new, also if nothing else is:
+    torch.manual_seed(seed)
     model = _compact(model, dims, hidden_channels, dropout)
     if retrain is not None:
         bar.set_description('retrain')
@@ -296,18 +319,20 @@ def _open_gates(model: AIM) -> list[Any]:
     ]
 
 
-def _extend(model: AIM, order: int, pool: int | None) -> AIM:
-    # The open interactions, and candidates from the best of the last order:
-    info = model.info
-    if pool is None:
-        pool = info.num_fields // 2
-    field = {name: i for i, name in enumerate(info.names)}
-    best = model.interactions(by='edges').of_order(order - 1).top(pool)
-    tuples = extend_tuples(
-        ([field[name] for name in x.fields] for x in best), info.num_fields
-    )
+def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
+    # The open interactions, and the candidates of the next order:
+    names = model.info.names
+    n = len(names)
+    if pool == 'all':
+        tuples = list(combinations(range(n), order))
+    else:
+        best = model.interactions(by='edges').of_order(order - 1)
+        best = best.top(n // 2 if pool is None else int(pool))
+        tuples = extend_tuples(
+            ([names.index(name) for name in x.fields] for x in best), n
+        )
     functions = dict.fromkeys(model.config['functions'])
-    candidates = [([info.names[i] for i in q], functions) for q in tuples]
+    candidates = [([names[i] for i in q], functions) for q in tuples]
     return model.rebuild(interactions=[*_open_gates(model), *candidates])
 
 

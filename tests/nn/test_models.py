@@ -72,6 +72,7 @@ MODELS |= {
         TRIPLES,
         functions=['inner'],
         function_wise=False,
+        order_wise=False,
         dims={'shared': DIMS},
         hidden_channels=[8],
     ),

@@ -204,18 +204,11 @@ class InteractionConv(MessagePassing):
         return out if self.gate is None else out * self.gate
 
     def _normalize(self, x: Tensor) -> Tensor:
-        training = self.training
-        if x.size(0) == 1:
-            # A single row has no variance:
-            training = False
-        return F.batch_norm(
-            x,
-            self.norm.running_mean,
-            self.norm.running_var,
-            training=training,
-            momentum=self.norm.momentum,
-            eps=self.norm.eps,
-        )
+        if x.size(0) != 1:
+            return self.norm(x)
+        # A single row has no variance:
+        mean, var = self.norm.running_mean, self.norm.running_var
+        return F.batch_norm(x, mean, var, eps=self.norm.eps)
 
     def _forward_rows(self, x: Tensor) -> Tensor:
         if self.function == 'outer':
@@ -244,7 +237,7 @@ class InteractionConv(MessagePassing):
         )
         # The product of some of the members, or of none, is no interaction:
         complete = degree(target, size * num, x.dtype) == self.order
-        out = (out * complete.unsqueeze(1)).view(size, num, -1)
+        out = (out * complete.unsqueeze(1)).view(size, num, out.size(1))
         if self.function in ('vector', 'scalar'):
             out = out * self.weight
         return out.sum(dim=-1)
@@ -253,6 +246,12 @@ class InteractionConv(MessagePassing):
         if weight is None:
             return x_j
         return (weight * x_j).sum(dim=-1, keepdim=True)
+
+    def aggregate(self, inputs: Tensor, index: Tensor, dim_size: int) -> Tensor:
+        # Gradients by `torch_scatter` are wrong where a factor is zero:
+        out = inputs.new_ones(dim_size, inputs.size(1))
+        index = index.unsqueeze(1).expand_as(inputs)
+        return out.scatter_reduce(0, index, inputs, 'prod')
 
     def __repr__(self) -> str:
         return (

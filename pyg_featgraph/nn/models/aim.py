@@ -25,9 +25,6 @@ from pyg_featgraph.nn.models.interaction_layer import (
 from pyg_featgraph.nn.models.lr import LR
 from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
-#: The name of the node vectors that all functions share.
-SHARED = 'shared'
-
 
 class AIM(FieldModel):
     r"""The model of the `"AIM: Automatic Interaction Machine for Click-Through
@@ -39,8 +36,9 @@ class AIM(FieldModel):
         \big( f_k(\mathbf{e}_{q_1 k}, \ldots, \mathbf{e}_{q_p k}) \big)
 
     over interactions :math:`q` and functions :math:`f_k`
-    (:class:`~pyg_featgraph.nn.InteractionConv`), each function having node
-    vectors of its own. With :obj:`hidden_channels`, a multi-layer perceptron
+    (:class:`~pyg_featgraph.nn.InteractionConv`). Each function has node
+    vectors of its own; as in the released code, but not in the paper, so has
+    each order. With :obj:`hidden_channels`, a multi-layer perceptron
     on the values of all interactions is added.
 
     Without :obj:`interactions` all pairs under all functions are there, which
@@ -62,9 +60,11 @@ class AIM(FieldModel):
             (default: :obj:`("inner", "outer", "vector", "scalar")`)
         function_wise (bool, optional): If set to :obj:`False`, all functions
             share node vectors. (default: :obj:`True`)
-        dims (dict, optional): For each function, or for :obj:`"shared"`, the
-            dimensions of each field, see
-            :class:`~pyg_featgraph.nn.RaggedEmbedding`. (default: all)
+        order_wise (bool, optional): If set to :obj:`False`, all orders share
+            node vectors. (default: :obj:`True`)
+        dims (dict, optional): For each of :obj:`embeddings` the dimensions of
+            each field, see :class:`~pyg_featgraph.nn.RaggedEmbedding`.
+            (default: all)
         dim_gates (bool, optional): Whether dimensions have gates.
             (default: :obj:`False`)
         norm (bool, optional): Whether interactions are normalised.
@@ -73,10 +73,14 @@ class AIM(FieldModel):
             layers; if empty, there is no perceptron. (default: :obj:`()`)
         dropout (float, optional): Dropout probability of each hidden layer.
             (default: :obj:`0`)
-        eps (float, optional): Is added to variances. (default: :obj:`1e-3`)
+        eps (float, optional): Is added to the variance of pairs, and, times
+            the square of :obj:`embedding_std` for each further member, to that
+            of higher orders: their products are that much smaller. (default:
+            :obj:`1e-3`)
         embedding_std (float, optional): The standard deviation of the initial
-            node vectors. If their products have a variance below :obj:`eps`,
-            interactions begin small. (default: :obj:`0.05`)
+            node vectors. If the variance of their products is far below
+            :obj:`eps`, interactions begin near zero instead of as noise.
+            (default: :obj:`0.01`)
         sparse (bool, optional): Whether the tables have sparse gradients.
             (default: :obj:`False`)
     """
@@ -88,13 +92,14 @@ class AIM(FieldModel):
         interactions: InteractionSet | Sequence[Any] | None = None,
         functions: Sequence[str] = FUNCTIONS,
         function_wise: bool = True,
+        order_wise: bool = True,
         dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
         dim_gates: bool = False,
         norm: bool = True,
         hidden_channels: Sequence[int] = (),
         dropout: float = 0.0,
         eps: float = 1e-3,
-        embedding_std: float = 0.05,
+        embedding_std: float = 0.01,
         sparse: bool = False,
     ) -> None:
         if interactions is None:
@@ -109,6 +114,7 @@ class AIM(FieldModel):
             interactions=gates,
             functions=list(functions),
             function_wise=function_wise,
+            order_wise=order_wise,
             dims=None
             if dims is None
             else {k: list(v) for k, v in dims.items()},
@@ -121,12 +127,16 @@ class AIM(FieldModel):
             sparse=sparse,
         )
         self.function_wise = function_wise
+        self.order_wise = order_wise
         self.eps = eps
         self.linear = LR(info, sparse=sparse)
         self.layer = InteractionLayer(
-            embedding_dim, info, gates, norm=norm, eps=eps
+            embedding_dim, info, gates, norm, eps=eps, std=embedding_std
         )
-        names = self.layer.functions if function_wise else [SHARED]
+        names = dict.fromkeys(
+            self.table(conv.function, conv.order)
+            for _, conv in self.layer.items()
+        )
         self.embeddings: Any = torch.nn.ModuleDict()
         for name in names:
             self.embeddings[name] = (
@@ -162,6 +172,11 @@ class AIM(FieldModel):
         for name in self.embeddings:
             torch.nn.init.ones_(self._square(name))
 
+    def table(self, function: str, order: int) -> str:
+        r"""Which of :obj:`embeddings` interactions use."""
+        name = function if self.function_wise else 'shared'
+        return f'{name}-{order}' if self.order_wise else name
+
     def architecture_parameters(self) -> list[Parameter]:
         if self.dim_gate is not None:
             return [self.dim_gate]
@@ -174,7 +189,13 @@ class AIM(FieldModel):
             x[name] = embedding.embed(data)
             if self.dim_gate is not None:
                 x[name] = self._gate_dims(x[name], name, data)
-        values = self.layer(x if self.function_wise else x[SHARED], data)
+        values = self.layer(
+            {
+                key: x[self.table(conv.function, conv.order)]
+                for key, conv in self.layer.items()
+            },
+            data,
+        )
         out = self.linear(data) + values.sum(dim=-1)
         if self.mlp is not None:
             out = out + self.mlp(values).squeeze(-1)

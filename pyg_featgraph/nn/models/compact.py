@@ -4,7 +4,8 @@ their parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,7 +34,8 @@ def compact(model: AIM) -> AIM:
         gates = {
             q: values
             for q, values in (
-                (q, _with_dims(q, values, dims)) for q, values in gates.items()
+                (q, _with_dims(model, q, values, dims))
+                for q, values in gates.items()
             )
             if values
         }
@@ -43,11 +45,17 @@ def compact(model: AIM) -> AIM:
     ]
     changes = {
         'interactions': kept,
-        'dims': _used_dims(gates, dims),
+        'dims': _used_dims(model, gates, dims),
         'dim_gates': False,
     }
     out = type(model)(model.info, **{**model.config, **changes})
     copy_parameters(model, out)
+    if model.mlp is not None and out.mlp is None:
+        # All that the perceptron sees is zero:
+        mlp = deepcopy(model.mlp).eval()
+        zeros = model.linear.bias.new_zeros(1, model.layer.num_interactions)
+        with torch.no_grad():
+            out.linear.bias.add_(mlp(zeros).squeeze(0))
     return out.train(model.training)
 
 
@@ -60,6 +68,8 @@ def copy_parameters(source: AIM, target: AIM) -> None:
     The gates of dimensions are multiplied into node vectors, unless the
     target has some as well.
     """
+    # To the same device and precision:
+    target.to(source.linear.bias)
     target.linear.load_state_dict(source.linear.state_dict())
     for name, embedding in target.embeddings.items():
         if name in source.embeddings:
@@ -70,6 +80,9 @@ def copy_parameters(source: AIM, target: AIM) -> None:
             _copy_interactions(source.layer.convs[key], conv)
     if source.dim_gate is not None and target.dim_gate is not None:
         target.dim_gate.copy_(source.dim_gate)
+        for name in target.embeddings.keys() & source.embeddings.keys():
+            square = source.get_buffer(f'square_{name}')
+            target.get_buffer(f'square_{name}').copy_(square)
     columns = _columns(source.layer)
     wanted = _columns(target.layer)
     if (
@@ -81,10 +94,12 @@ def copy_parameters(source: AIM, target: AIM) -> None:
     state = source.mlp.state_dict()
     first = next(key for key in state if key.endswith('weight'))
     state[first] = state[first][:, [columns[pair] for pair in wanted]]
-    if all(
-        state[k].size() == v.size() for k, v in target.mlp.state_dict().items()
-    ):
+    if _sizes(state) == _sizes(target.mlp.state_dict()):
         target.mlp.load_state_dict(state)
+
+
+def _sizes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.size() for name, value in state.items()}
 
 
 def _columns(layer: InteractionLayer) -> dict[tuple[str, tuple[int, ...]], int]:
@@ -176,24 +191,24 @@ def _common(q: Iterable[int], dims: list[list[int]]) -> set[int]:
 
 
 def _with_dims(
-    q: tuple[int, ...], values: dict[str, float], dims: Dims
+    model: AIM, q: tuple[int, ...], values: dict[str, float], dims: Dims
 ) -> dict[str, float]:
     # The functions that are not zero for lack of dimensions:
     out = {}
     for function, value in values.items():
-        kept = dims.get(function) or dims['shared']
+        kept = dims[model.table(function, len(q))]
         if all(kept[i] for i in q) if function == 'outer' else _common(q, kept):
             out[function] = value
     return out
 
 
-def _used_dims(gates: OpenGates, dims: Dims) -> Dims:
+def _used_dims(model: AIM, gates: OpenGates, dims: Dims) -> Dims:
     used: dict[str, list[set[int]]] = {
         name: [set() for _ in kept] for name, kept in dims.items()
     }
     for q, values in gates.items():
         for function in values:
-            name = function if function in dims else 'shared'
+            name = model.table(function, len(q))
             common = _common(q, dims[name])
             for i in q:
                 own = dims[name][i] if function == 'outer' else common

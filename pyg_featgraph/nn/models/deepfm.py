@@ -83,7 +83,9 @@ class DeepFM(FieldModel):
         )
         self.layer = None
         if gates is not None:
-            self.layer = InteractionLayer(embedding_dim, info, gates)
+            self.layer = InteractionLayer(
+                embedding_dim, info, gates, std=embedding_std
+            )
         self.mlp = MLP(
             [info.num_fields * embedding_dim, *hidden_channels, 1],
             dropout=dropout,

@@ -32,8 +32,11 @@ class InteractionLayer(torch.nn.Module):
             (default: :obj:`True`)
         gate (float, optional): The initial value of gates for which none is
             given; :obj:`None` leaves out all gates. (default: :obj:`0.6`)
-        eps (float, optional): See :class:`~pyg_featgraph.nn.InteractionConv`.
+        eps (float, optional): What is added to the variance of pairs.
             (default: :obj:`1e-3`)
+        std (float, optional): The standard deviation of the initial node
+            vectors; :obj:`eps` is multiplied by its square for each further
+            member of an interaction. (default: :obj:`1`)
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class InteractionLayer(torch.nn.Module):
         norm: bool = True,
         gate: float | None = 0.6,
         eps: float = 1e-3,
+        std: float = 1.0,
     ) -> None:
         super().__init__()
         self.num_fields = info.num_fields
@@ -59,8 +63,14 @@ class InteractionLayer(torch.nn.Module):
         self.convs = torch.nn.ModuleDict()
         self._values: dict[str, list[float | None]] = {}
         for key, part in parts.items():
+            function, order = key.split('-')
             self.convs[key] = InteractionConv(
-                channels, list(part), key.split('-')[0], norm, gate, eps
+                channels,
+                list(part),
+                function,
+                norm,
+                gate,
+                eps * std ** (2 * int(order) - 4),
             )
             self._values[key] = list(part.values())
         self.reset_parameters()
@@ -82,11 +92,6 @@ class InteractionLayer(torch.nn.Module):
         r"""The number :math:`P` of pairs of an interaction and a function."""
         return sum(len(conv.interactions) for _, conv in self.items())
 
-    @property
-    def functions(self) -> list[str]:
-        r"""The functions in use."""
-        return list(dict.fromkeys(conv.function for _, conv in self.items()))
-
     def items(self) -> Iterable[tuple[str, Any]]:
         r"""The operators by function and order."""
         return self.convs.items()
@@ -95,13 +100,13 @@ class InteractionLayer(torch.nn.Module):
         r"""The values :math:`(B, P)` of all interactions.
 
         Args:
-            x (torch.Tensor or dict): The node vectors, of each function if it
-                is a dictionary.
+            x (torch.Tensor or dict): The node vectors, or those of each
+                operator.
             data (Data): The batch that they belong to.
         """
         outs = []
-        for _, conv in self.items():
-            vectors = x if isinstance(x, Tensor) else x[conv.function]
+        for key, conv in self.items():
+            vectors = x if isinstance(x, Tensor) else x[key]
             if vectors.dim() == 3:
                 outs.append(conv(vectors))
                 continue
@@ -113,14 +118,9 @@ class InteractionLayer(torch.nn.Module):
             return torch.zeros(size, 0, device=data.field.device)
         return torch.cat(outs, dim=1)
 
-    def gates(
-        self, closed: bool = False
-    ) -> dict[tuple[int, ...], dict[str, float]]:
-        r"""The gate of each function of each interaction.
-
-        Args:
-            closed (bool, optional): If set to :obj:`True`, gates that are
-                zero are there as well. (default: :obj:`False`)
+    def gates(self) -> OpenGates:
+        r"""The open gates: of each interaction the functions with their
+        values.
         """
         out: OpenGates = {}
         for _, conv in self.items():

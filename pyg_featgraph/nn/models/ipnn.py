@@ -88,7 +88,9 @@ class IPNN(FieldModel):
                 gate=None,
             )
         else:
-            self.layer = InteractionLayer(embedding_dim, info, gates)
+            self.layer = InteractionLayer(
+                embedding_dim, info, gates, std=embedding_std
+            )
         channels = info.num_fields * embedding_dim + self.layer.num_interactions
         self.mlp = MLP(
             [channels, *hidden_channels, 1], dropout=dropout, norm=norm
