@@ -108,8 +108,15 @@ def summarise(scores):
     for name, values in scores.items():
         row = {'model': name}
         for key, numbers in values.items():
-            digits = {'seconds': 0, 'features': 1, 'gain %': 2}.get(key, 4)
-            digits = 2 if '@' in key else digits
+            digits = {
+                'seconds': 0,
+                'features': 1,
+                'gain %': 2,
+                'parameters': 0,
+                'inference ms': 1,
+            }.get(key, 4)
+            if key.startswith(('p@', 'r@', 'recall', 'precision', '% kept')):
+                digits = 2
             text = f'{statistics.mean(numbers):.{digits}f}'
             if len(numbers) > 1:
                 text += f' ± {statistics.stdev(numbers):.{digits}f}'

@@ -4,15 +4,16 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from pyg_featgraph.data import FieldTable
+from pyg_featgraph.data import FieldGraphLoader, FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import AIM
@@ -64,8 +65,8 @@ def aim_search(
     weight_decay: float = 0.0,
     gate_lr: float = 0.1,
     closing: float = 0.5,
-    dim_lr: float = 0.1,
-    dim_closing: float = 0.5,
+    dim_lr: float = 3.0,
+    dim_closing: float = 0.2,
     mu: float = 0.6,
     retrain: str | None = 'scratch',
     retrain_options: dict[str, Any] | None = None,
@@ -126,10 +127,12 @@ def aim_search(
             closed that has had no gradient; it stands for :math:`c` of
             :class:`~pyg_featgraph.optim.GRDA`, whatever the number of steps.
             Lower values close more. (default: :obj:`0.5`)
-        dim_lr (float, optional): As :obj:`gate_lr`, of the gates of
-            dimensions. (default: :obj:`0.1`)
+        dim_lr (float, optional): The learning rate of the gates of
+            dimensions, in units of the rate at which the mean gradient of
+            half-closed gates balances the growth of the threshold. Higher
+            values keep more. (default: :obj:`3`)
         dim_closing (float, optional): As :obj:`closing`, of the gates of
-            dimensions. (default: :obj:`0.5`)
+            dimensions. (default: :obj:`0.2`)
         mu (float, optional): :math:`\mu` of
             :class:`~pyg_featgraph.optim.GRDA`. (default: :obj:`0.6`)
         retrain (str, optional): :obj:`"scratch"` learns new weights, but
@@ -178,12 +181,17 @@ def aim_search(
             raise ValueError(f"'{name}' must be positive (got {value})")
     if model.dim_gate is not None or not model.config['norm']:
         raise ValueError('The model has no gates on normalised interactions')
+    if retrain is None and hidden_channels:
+        raise ValueError("'hidden_channels' have to be trained by 'retrain'")
     directory = Path(directory)
+    names = [f'order-{p}' for p in range(2, max_order + 1)]
+    names += ['dimensions'] * search_dims + ['retrain'] * (retrain is not None)
     open_directory(
         directory,
+        names,
         {
-            'model': repr(model),
-            'num_rows': len(train),
+            'model': model.config,
+            'num_rows': [len(train), len(valid)],
             'max_order': max_order,
             'pool': pool,
             'search_dims': search_dims,
@@ -199,6 +207,7 @@ def aim_search(
             'hidden_channels': list(hidden_channels),
             'dropout': dropout,
             'retrain': retrain,
+            'retrain_options': repr(retrain_options),
             'drop_absent': drop_absent,
             'seed': seed,
         },
@@ -215,8 +224,6 @@ def aim_search(
         **trainer_options,
     }
     num_steps = max_epochs * math.ceil(len(train) / batch_size)
-    names = [f'order-{p}' for p in range(2, max_order + 1)]
-    names += ['dimensions'] * search_dims + ['retrain'] * (retrain is not None)
     stages: dict[str, FitResult] = {}
     bar = tqdm(total=len(names), unit='stage', disable=not progress)
 
@@ -257,26 +264,34 @@ def aim_search(
                 'open': sum(int(gate.count_nonzero()) for gate in gates),
             }
         )
-    found = model.interactions(by='edges')
-    found.save(directory / 'interactions.json')
-    dims = None
-    if search_dims and len(found) > 0:
+    gates, dims = _open_gates(model), None
+    small = model.compact()
+    if search_dims and gates:
         torch.manual_seed(seed)
         searched = _with_dim_gates(model)
-        gates = searched.architecture_parameters()
-        search_gates('dimensions', searched, gates, dim_lr, dim_closing)
-        dims = searched.compact().config['dims']
-    # The perceptron is new, also if nothing else is:
-    torch.manual_seed(seed)
-    model = _compact(model, dims, hidden_channels, dropout)
+        parameters = searched.architecture_parameters()
+        (gate,) = parameters
+        resistance = _resistance(searched, gate, train, batch_size, seed)
+        rate = dim_lr / (dim_closing * num_steps * resistance)
+        search_gates('dimensions', searched, parameters, rate, dim_closing)
+        small = searched.compact()
+        # Without a common dimension interactions are gone as well:
+        gates = _only(gates, small.config['interactions'])
+        dims = small.config['dims']
     if retrain is not None:
         bar.set_description('retrain')
+        torch.manual_seed(seed)
+        small = model.rebuild(
+            interactions=gates,
+            dims=dims,
+            hidden_channels=hidden_channels,
+            dropout=dropout,
+        ).compact()
         if retrain == 'scratch':
-            torch.manual_seed(seed)
-            model.reset_parameters()
+            small.reset_parameters()
         options = {**shared, 'lr': lr, 'weight_decay': weight_decay}
         stages['retrain'] = fit(
-            model,
+            small,
             train,
             valid,
             test,
@@ -285,7 +300,9 @@ def aim_search(
         )
         bar.update()
     bar.close()
-    return AIMResult(model, found, stages, pd.DataFrame(counts))
+    found = model.rebuild(interactions=gates).interactions(by='edges')
+    found.save(directory / 'interactions.json')
+    return AIMResult(small, found, stages, pd.DataFrame(counts))
 
 
 def extend_tuples(
@@ -319,6 +336,15 @@ def _open_gates(model: AIM) -> list[Any]:
     ]
 
 
+def _only(gates: list[Any], kept: list[Any]) -> list[Any]:
+    functions = {tuple(names): values for names, values in kept}
+    return [
+        (names, {k: v for k, v in values.items() if k in functions[*names,]})
+        for names, values in gates
+        if (*names,) in functions
+    ]
+
+
 def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
     # The open interactions, and the candidates of the next order:
     names = model.info.names
@@ -334,6 +360,25 @@ def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
     functions = dict.fromkeys(model.config['functions'])
     candidates = [([names[i] for i in q], functions) for q in tuples]
     return model.rebuild(interactions=[*_open_gates(model), *candidates])
+
+
+def _resistance(
+    model: AIM, gate: Tensor, table: FieldTable, batch_size: int, seed: int
+) -> float:
+    # The root mean square of the gradients of gates that are half closed. It
+    # depends on how much interactions have to say beside the linear terms, so
+    # that no rate would do for all tables.
+    loader = FieldGraphLoader(table, batch_size, shuffle=True, seed=seed)
+    with torch.no_grad():
+        gate *= 0.5
+    grads = [
+        torch.autograd.grad(model.loss(batch), gate)[0]
+        for batch in islice(loader, 10)
+    ]
+    with torch.no_grad():
+        gate *= 2
+    size = float(torch.stack(grads).mean(dim=0).square().mean().sqrt())
+    return max(size, 1e-12)
 
 
 def _with_dim_gates(model: AIM) -> AIM:
@@ -356,16 +401,3 @@ def _with_dim_gates(model: AIM) -> AIM:
                 gate /= scale * conv.weight.norm(dim=1).clamp(min=1e-6)
         gate.requires_grad_(False)
     return out
-
-
-def _compact(
-    model: AIM,
-    dims: dict[str, list[list[int]]] | None,
-    hidden_channels: Sequence[int],
-    dropout: float,
-) -> AIM:
-    options = {'hidden_channels': hidden_channels, 'dropout': dropout}
-    model = model.rebuild(interactions=_open_gates(model), **options)
-    if dims is not None:
-        model = model.rebuild(dims=dims)
-    return model.compact()

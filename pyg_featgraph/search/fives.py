@@ -11,6 +11,7 @@ from pyg_featgraph.data import FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FIVES
+from pyg_featgraph.search.stages import open_directory
 from pyg_featgraph.training import FitResult, fit
 from pyg_featgraph.training.loop import run
 
@@ -108,7 +109,8 @@ def fives_search(
             :class:`lightning.pytorch.Trainer`.
 
     Raises:
-        DataError: If a table has no labels or a single class.
+        DataError: If a table has no labels or a single class, or if a search
+            with other options is to be resumed.
         ImportError: If Lightning is not installed.
     """
     require('lightning.pytorch', 'train')
@@ -119,6 +121,25 @@ def fives_search(
             f"'retrain' must be 'scratch' or 'finetune' (got '{retrain}')"
         )
     directory = Path(directory)
+    open_directory(
+        directory,
+        ['search', *([retrain] if retrain else [])],
+        {
+            'model': model.config,
+            'num_rows': [len(train), len(valid)],
+            'max_epochs': max_epochs,
+            'batch_size': batch_size,
+            'lr': lr,
+            'architecture_lr': architecture_lr,
+            'weight_decay': weight_decay,
+            'temperature': temperature,
+            'retrain': retrain,
+            'retrain_options': repr(retrain_options),
+            'drop_absent': drop_absent,
+            'seed': seed,
+        },
+        resume,
+    )
     shared: dict[str, Any] = {
         'batch_size': batch_size,
         'seed': seed,

@@ -9,6 +9,10 @@ from pyg_featgraph.nn import AdjacencyTensor, FieldModel
 from pyg_featgraph.optim import GRDA
 from pyg_featgraph.training.module import FieldModule
 
+#: How far a gate moves at most in a step, as a share of its initial value. A
+#: rate that is too high would make it swing ever further otherwise.
+MAX_MOVE = 0.1
+
 
 class BilevelModule(FieldModule):
     r"""Alternates between the weights of a model, on training rows, and its
@@ -118,12 +122,19 @@ class GateModule(FieldModule):
         time = closing * num_steps * gate_lr
         c = start / (gate_lr**0.5 * time**mu)
         self.options = {'lr': gate_lr, 'c': c, 'mu': mu}
+        self.max_grad = MAX_MOVE * start / gate_lr
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [
             GRDA(self.gates, **self.options),
             *self.make_optimizers(_others(self.model, self.gates)),
         ]
+
+    def on_before_optimizer_step(
+        self, optimizer: torch.optim.Optimizer
+    ) -> None:
+        if isinstance(optimizer, GRDA):
+            torch.nn.utils.clip_grad_value_(self.gates, self.max_grad)
 
     def training_step(self, batch: FieldBatch, batch_idx: int) -> None:
         super().training_step(batch, batch_idx)

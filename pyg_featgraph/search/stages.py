@@ -3,7 +3,7 @@ r"""What searches of several stages share: where each keeps its state."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from pyg_featgraph.errors import DataError
 
 
 def open_directory(
-    directory: Path, options: Mapping[str, Any], resume: bool
+    directory: Path,
+    stages: Iterable[str],
+    options: Mapping[str, Any],
+    resume: bool,
 ) -> None:
     r"""Prepares the directory of a search, in which each stage has a folder.
 
@@ -21,6 +24,7 @@ def open_directory(
 
     Args:
         directory (pathlib.Path): The directory.
+        stages (list of str): The folders of the stages.
         options (dict): What the result depends on, as JSON-compatible values.
         resume (bool): Whether a search goes on.
 
@@ -33,15 +37,18 @@ def open_directory(
         now = json.loads(json.dumps(options))
         for name in sorted({*before, *now}):
             if before.get(name) != now.get(name):
+                change = ''.join(
+                    f' {word} {str(values.get(name))[:60]}'
+                    for word, values in (('from', before), ('to', now))
+                )
                 raise DataError(
-                    f"The search in '{directory}' cannot be resumed: "
-                    f"'{name}' was {before.get(name)!r} and is "
-                    f'{now.get(name)!r}. Set it back, or start again with '
+                    f"The search in '{directory}' cannot be resumed: '{name}' "
+                    f'has changed{change}. Set it back, or start again with '
                     'resume=False'
                 )
         return
     directory.mkdir(parents=True, exist_ok=True)
-    for checkpoint in directory.glob('*/last.ckpt'):
-        checkpoint.unlink()
+    for stage in stages:
+        (directory / stage / 'last.ckpt').unlink(missing_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(dict(options)), encoding='utf-8')

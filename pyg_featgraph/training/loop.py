@@ -76,15 +76,19 @@ def run(
         filename='best',
         monitor=monitor,
         mode=mode,
-        save_last=True,
         enable_version_counter=False,
     )
-    callbacks = [best]
+    # One of its own for the last epoch, since the other one is only active
+    # after epochs that are better than those before:
+    last = pl.callbacks.ModelCheckpoint(
+        directory, filename='last', enable_version_counter=False
+    )
+    callbacks = [best, last, *trainer_options.pop('callbacks', [])]
     if patience is not None:
         callbacks.append(
             pl.callbacks.EarlyStopping(monitor, mode=mode, patience=patience)
         )
-    checkpoint = last = directory / 'last.ckpt'
+    checkpoint = state = directory / 'last.ckpt'
 
     def evaluation(table: FieldTable) -> FieldGraphLoader:
         # Without gradients larger batches fit:
@@ -113,13 +117,13 @@ def run(
                 drop_absent=drop_absent,
             ),
             evaluation(valid),
-            ckpt_path=last if resume and last.exists() else None,
+            ckpt_path=state if resume and state.exists() else None,
             weights_only=True,
         )
         if patience is not None:
             checkpoint = Path(best.best_model_path)
-            state = torch.load(checkpoint, weights_only=True)
-            module.load_state_dict(state['state_dict'])
+            weights = torch.load(checkpoint, weights_only=True)
+            module.load_state_dict(weights['state_dict'])
         metrics = trainer.validate(module, evaluation(valid), verbose=False)[0]
         if test is not None:
             metrics |= trainer.test(module, evaluation(test), verbose=False)[0]

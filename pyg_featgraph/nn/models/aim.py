@@ -227,6 +227,13 @@ class AIM(FieldModel):
         """
         return self.layer.gates()
 
+    def __repr__(self) -> str:
+        return (
+            f'{self.__class__.__name__}(num_fields={self.info.num_fields}, '
+            f'embedding_dim={self.config["embedding_dim"]}, '
+            f'num_interactions={self.layer.num_interactions})'
+        )
+
     def _interactions_by_edges(
         self, data: FieldTable | None, num_rows: int, seed: int
     ) -> InteractionSet:

@@ -1,0 +1,551 @@
+import json
+from itertools import combinations
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import pyg_featgraph.search.aim as search
+from pyg_featgraph.data import FieldEncoder, FieldSchema
+from pyg_featgraph.errors import DataError
+from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn import AIM, FieldModel, RaggedEmbedding
+from pyg_featgraph.optim import GRDA
+from pyg_featgraph.search import aim_search
+from pyg_featgraph.search.aim import extend_tuples
+from pyg_featgraph.search.module import GateModule
+from pyg_featgraph.training import predict
+from pyg_featgraph.training.module import FieldModule
+
+OPTIONS = {'progress': False, 'accelerator': 'cpu', 'lr': 1e-2}
+# Few steps, in which gradients count for more:
+SHORT = {
+    **OPTIONS,
+    'batch_size': 64,
+    'max_epochs': 2,
+    'gate_lr': 1.0,
+    'dim_lr': 1.0,
+    'dim_closing': 0.8,
+}
+STAGES = ['order-2', 'order-3', 'dimensions', 'retrain']
+
+
+def planted(*terms, num_rows=4000, missing=0.0):
+    """The logit sums products of signs, which are pure interactions."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, (num_rows, 6))
+    names = list('abcdef')
+    signs = pd.DataFrame(2 * x - 1, columns=names)
+    logits = sum(3 * signs[list(term)].prod(axis=1) for term in terms)
+    df = pd.DataFrame(x.astype(str), columns=names)
+    df = df.mask(rng.random(df.shape) < missing)
+    df['y'] = (rng.random(num_rows) < 1 / (1 + np.exp(-logits))).astype(int)
+    table = FieldEncoder(FieldSchema.infer(df, 'y')).fit_transform(df)
+    return table.split([0.5, 0.2, 0.3])
+
+
+@pytest.fixture(scope='module')
+def parts():
+    return planted('ab', 'abc', num_rows=1000)
+
+
+def make(parts, **options):
+    """A new model, always with the same weights."""
+    torch.manual_seed(0)
+    options = {'functions': ['inner', 'vector'], **options}
+    return AIM(parts[0].info, 4, **options)
+
+
+def num_parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def scores(found):
+    return [(x.fields, x.score, x.detail) for x in found]
+
+
+def assert_same(one, two):
+    """Two results are equal to the last bit."""
+    assert scores(one.interactions) == scores(two.interactions)
+    assert list(one.stages) == list(two.stages)
+    for name, stage in one.stages.items():
+        assert stage.metrics == two.stages[name].metrics, name
+        assert stage.num_epochs == two.stages[name].num_epochs, name
+    assert one.kept.equals(two.kept)
+    assert repr(one.model) == repr(two.model)
+    state = two.model.state_dict()
+    for name, value in one.model.state_dict().items():
+        assert torch.equal(value, state[name]), name
+
+
+@pytest.mark.parametrize(
+    ('terms', 'pool'),
+    # The triple of the second has no trace in pairs:
+    [(['ab', 'abc'], None), (['ab', 'cde'], 'all')],
+    ids=['best', 'all'],
+)
+def test_finds_a_pair_and_a_triple(terms, pool, tmp_path):
+    parts = planted(*terms)
+    result = aim_search(
+        AIM(parts[0].info, 4),
+        *parts,
+        directory=tmp_path,
+        max_order=3,
+        pool=pool,
+        max_epochs=5,
+        batch_size=100,
+        dim_lr=1.0,
+        **OPTIONS,
+    )
+    truth = [tuple(term) for term in terms]
+    found = result.interactions
+    assert found.recall_at(None, truth) == 1
+    assert found.recall_at(2, truth) == 1
+    # No model can do better than 0.875, a pair alone has 0.75:
+    assert list(result.stages) == STAGES
+    assert result.metrics == result.stages['retrain'].metrics
+    assert result.metrics['test_auc'] > 0.85
+    saved = InteractionSet.load(tmp_path / 'interactions.json')
+    assert scores(saved) == scores(found)
+    # What was counted is what was found:
+    for row in result.kept.itertuples():
+        assert row.possible == 4 * comb(6, row.order)
+        assert row.candidates <= row.possible
+        assert row.open == sum(
+            len(x.detail['functions']) for x in found.of_order(row.order)
+        )
+    assert result.kept['order'].tolist() == [2, 3]
+    assert result.kept['candidates'][0] == result.kept['possible'][0]
+    assert (result.kept['open'] < 0.3 * result.kept['candidates']).all()
+    # The model is small, holds nothing else, and is the one that was saved:
+    gates = result.model.interactions(by='edges')
+    assert {x.fields for x in gates} == {x.fields for x in found}
+    assert num_parameters(result.model) < num_parameters(AIM(parts[0].info, 4))
+    loaded = FieldModel.load(result.stages['retrain'].model_path)
+    assert repr(loaded) == repr(result.model)
+    assert torch.equal(
+        predict(loaded, parts[2]), predict(result.model, parts[2])
+    )
+
+
+@pytest.mark.parametrize('num_fields', [3, 6])
+@pytest.mark.parametrize('order', [2, 3])
+def test_candidates(num_fields, order):
+    everything = [*combinations(range(num_fields), order)]
+    for k in (0, 1, 2, 3):
+        chosen = torch.randperm(len(everything))[:k].tolist()
+        # In any order of the fields:
+        pool = [everything[i][::-1] for i in chosen]
+        out = extend_tuples(pool, num_fields)
+        # p is the order of the candidates:
+        p = order + 1
+        assert len(out) <= k * (num_fields - p + 1)
+        assert len({frozenset(q) for q in out}) == len(out)
+        assert all(q == tuple(sorted(set(q))) for q in out)
+        wanted = [
+            q
+            for q in combinations(range(num_fields), p)
+            if any({*q} > {*one} for one in pool)
+        ]
+        assert out == wanted
+
+
+@pytest.mark.parametrize('pool', [0, 2, None, 'all'])
+def test_pool(pool, parts):
+    model = make(parts)
+    with torch.no_grad():
+        for _, conv in model.layer.items():
+            conv.gate.normal_()
+        # The best by absolute value, whatever the sign and the function:
+        model.layer.convs['vector-2'].gate[:2] = torch.tensor([-9.0, 8.0])
+        model.layer.convs['inner-2'].gate[5:] = 0
+    out = search._extend(model, 3, pool)
+    assert out.gates() | model.gates() == out.gates()
+    triples = [q for q in out.gates() if len(q) == 3]
+    n, size = 6, {None: 3, 'all': comb(6, 2)}.get(pool, pool)
+    best = model.interactions(by='edges').top(size)
+    members = [{parts[0].info.names.index(x) for x in e.fields} for e in best]
+    assert triples == [
+        q for q in combinations(range(n), 3) if any({*q} > m for m in members)
+    ]
+    if pool == 2:
+        assert members == [{0, 1}, {0, 2}]
+    for q in triples:
+        assert [*out.gates()[q]] == ['inner', 'vector']
+    initial = [out.gates()[q]['inner'] for q in triples]
+    assert initial == pytest.approx([0.6] * len(triples), rel=2.1e-3)
+
+
+@pytest.mark.parametrize('retrain', [None, 'finetune', 'scratch'])
+def test_stages(retrain, parts, tmp_path):
+    result = aim_search(
+        make(parts),
+        *parts,
+        directory=tmp_path,
+        hidden_channels=[4] if retrain else [],
+        retrain=retrain,
+        retrain_options={'max_epochs': 3, 'patience': 5},
+        **SHORT,
+    )
+    model = result.model
+    names = ['order-2', 'dimensions', 'retrain'][: 3 if retrain else 2]
+    assert list(result.stages) == names
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == set(names)
+    assert result.metrics == result.stages[names[-1]].metrics
+    epochs = [stage.num_epochs for stage in result.stages.values()]
+    assert epochs == [2, 2, 3][: len(names)]
+    # Dimensions were taken out of those that the search had:
+    assert len(result.interactions) > 0
+    searched = FieldModel.load(result.stages['dimensions'].model_path)
+    is_open = (searched.dim_gate != 0).tolist()
+    assert 0 < sum(map(sum, is_open)) < 6 * 4
+    for embedding in model.embeddings.values():
+        assert isinstance(embedding, RaggedEmbedding)
+        for field, kept in enumerate(embedding.dims):
+            assert all(is_open[field][t] for t in kept)
+    kept = {q: set(values) for q, values in model.gates().items()}
+    assert kept == {
+        tuple(parts[0].info.names.index(x) for x in e.fields): set(
+            e.detail['functions']
+        )
+        for e in result.interactions
+    }
+    whole = model.rebuild(dims=None)
+    assert num_parameters(model) < num_parameters(whole)
+    assert model.dim_gate is None
+    if retrain:
+        assert model.mlp.lins[0].out_channels == 4
+    assert predict(model, parts[2]).isfinite().all()
+
+
+def test_only_inner_products(parts, tmp_path):
+    """The form of AutoFIS."""
+    result = aim_search(
+        make(parts, functions=['inner'], function_wise=False),
+        *parts,
+        directory=tmp_path,
+        search_dims=False,
+        **{**SHORT, 'max_epochs': 4},
+    )
+    assert list(result.stages) == ['order-2', 'retrain']
+    model = result.model
+    assert [*model.layer.convs] == ['inner-2']
+    (embedding,) = model.embeddings.values()
+    # Fields are whole, or without any interaction:
+    used = {x for entry in result.interactions for x in entry.fields}
+    assert embedding.dims == [
+        [0, 1, 2, 3] if name in used else [] for name in parts[0].info.names
+    ]
+    assert result.kept['possible'].tolist() == [comb(6, 2)]
+    assert 0 < result.kept['open'][0] < comb(6, 2)
+
+
+def test_all_gates_close(parts, tmp_path):
+    # Nothing opens again, as gradients count for nothing:
+    closed = {**SHORT, 'gate_lr': 1e-6, 'closing': 0.1}
+    result = aim_search(
+        make(parts), *parts, directory=tmp_path, max_order=3, **closed
+    )
+    assert len(result.interactions) == 0
+    assert list(result.stages) == ['order-2', 'retrain']
+    assert result.kept['candidates'].tolist() == [30, 0]
+    assert result.kept['open'].tolist() == [0, 0]
+    assert num_parameters(result.model) == 1 + parts[0].info.num_embeddings
+    assert len(InteractionSet.load(tmp_path / 'interactions.json')) == 0
+
+
+class Stop(Exception):
+    pass
+
+
+def stop_within(patch, stage, epoch):
+    """Ends the search behind the first step of the given epoch."""
+
+    def hook(module, *args):
+        trainer = module.trainer
+        if stage_of(trainer) == stage and trainer.current_epoch == epoch:
+            raise Stop
+
+    patch.setattr(FieldModule, 'on_train_batch_end', hook)
+
+
+def stage_of(trainer):
+    return Path(trainer.checkpoint_callback.dirpath).name
+
+
+def stop_before(patch, stage):
+    """Ends the search where the given stage would begin."""
+    for name in ('run', 'fit'):
+        original = getattr(search, name)
+
+        def wrapped(*args, original=original, directory, **kwargs):
+            if directory.name == stage:
+                raise Stop
+            return original(*args, directory=directory, **kwargs)
+
+        patch.setattr(search, name, wrapped)
+
+
+RESUME = {
+    'max_order': 3,
+    'hidden_channels': [4],
+    'retrain_options': {'patience': 5},
+    **SHORT,
+}
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(parts, tmp_path_factory):
+    return {
+        retrain: aim_search(
+            make(parts),
+            *parts,
+            directory=tmp_path_factory.mktemp(retrain),
+            retrain=retrain,
+            **RESUME,
+        )
+        for retrain in ('scratch', 'finetune')
+    }
+
+
+@pytest.mark.parametrize(
+    ('stage', 'retrain'),
+    [
+        ('order-3', 'scratch'),
+        ('dimensions', 'finetune'),
+        ('retrain', 'scratch'),
+        ('retrain', 'finetune'),
+    ],
+)
+def test_resumed_between_stages(stage, retrain, parts, uninterrupted, tmp_path):
+    options = {'directory': tmp_path, 'retrain': retrain, **RESUME}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_before(patch, stage)
+        with pytest.raises(Stop):
+            aim_search(make(parts), *parts, **options)
+    assert not (tmp_path / stage).exists()
+    result = aim_search(make(parts), *parts, resume=True, **options)
+    assert_same(result, uninterrupted[retrain])
+
+
+@pytest.mark.parametrize(
+    ('stage', 'epoch'),
+    [
+        ('order-2', 1),
+        ('order-3', 0),
+        ('order-3', 1),
+        ('dimensions', 1),
+        ('retrain', 1),
+    ],
+)
+def test_resumed_within_a_stage(stage, epoch, parts, uninterrupted, tmp_path):
+    options = {'directory': tmp_path, **RESUME}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_within(patch, stage, epoch)
+        with pytest.raises(Stop):
+            aim_search(make(parts), *parts, **options)
+    assert (tmp_path / stage / 'last.ckpt').exists() == (epoch > 0)
+    result = aim_search(make(parts), *parts, resume=True, **options)
+    assert_same(result, uninterrupted['scratch'])
+
+
+def test_resumed_after_the_end(parts, uninterrupted):
+    before = uninterrupted['scratch']
+    path = before.stages['retrain'].model_path.parents[1]
+    options = {'directory': path, 'resume': True, **RESUME}
+    assert_same(aim_search(make(parts), *parts, **options), before)
+
+
+def test_new_search_forgets_the_old_one(parts, uninterrupted, tmp_path):
+    other = {**RESUME, 'lr': 0.1, 'seed': 3}
+    aim_search(make(parts), *parts, directory=tmp_path, **other)
+    # It is stopped in the middle, before it has overwritten everything:
+    options = {'directory': tmp_path, **RESUME}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_before(patch, 'order-3')
+        with pytest.raises(Stop):
+            aim_search(make(parts), *parts, **options)
+    for stage in STAGES:
+        exists = (tmp_path / stage / 'last.ckpt').exists()
+        assert exists == (stage == 'order-2')
+    result = aim_search(make(parts), *parts, resume=True, **options)
+    assert_same(result, uninterrupted['scratch'])
+
+
+@pytest.mark.parametrize(
+    'changed',
+    [
+        {'max_order': 2},
+        {'pool': 1},
+        {'search_dims': False},
+        {'max_epochs': 3},
+        {'batch_size': 32},
+        {'lr': 0.1},
+        {'weight_decay': 0.1},
+        {'gate_lr': 0.2},
+        {'closing': 0.2},
+        {'dim_lr': 0.2},
+        {'dim_closing': 0.2},
+        {'mu': 0.7},
+        {'retrain': 'finetune'},
+        {'hidden_channels': [5]},
+        {'dropout': 0.1},
+        {'drop_absent': True},
+        {'seed': 1},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_resume_with_other_options(changed, parts, tmp_path):
+    options = {'directory': tmp_path, **RESUME}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_before(patch, 'order-2')
+        with pytest.raises(Stop):
+            aim_search(make(parts), *parts, **options)
+        before = (tmp_path / 'search.json').read_text()
+        options |= {**changed, 'resume': True}
+        (name,) = changed
+        with pytest.raises(DataError, match=f"'{name}' has changed"):
+            aim_search(make(parts), *parts, **options)
+        # Nothing has changed, and a new search may have any options:
+        assert (tmp_path / 'search.json').read_text() == before
+        with pytest.raises(Stop):
+            aim_search(make(parts), *parts, **{**options, 'resume': False})
+        now = json.loads((tmp_path / 'search.json').read_text())
+        assert now[name] == changed[name]
+
+
+def test_resume_with_another_model(parts, tmp_path):
+    options = {'directory': tmp_path, **RESUME}
+    with pytest.MonkeyPatch.context() as patch:
+        stop_before(patch, 'order-2')
+        with pytest.raises(Stop):
+            # There is nothing to resume yet, so it is a new search:
+            aim_search(make(parts), *parts, resume=True, **options)
+        other = make(parts, functions=['inner'])
+        with pytest.raises(DataError, match="'model' has changed"):
+            aim_search(other, *parts, resume=True, **options)
+        with pytest.raises(DataError, match="'num_rows' has changed"):
+            aim_search(make(parts), parts[2], parts[1], resume=True, **options)
+
+
+def watch(patch):
+    """What happens to the parameters of each stage: which optimizer they
+    have, whether they move, and whether there are zeros in the end.
+    """
+    before, seen = {}, {}
+
+    def begin(module):
+        for name, p in module.model.named_parameters():
+            before[name] = p.detach().clone()
+
+    def end(module):
+        owner = {
+            id(p): type(optimizer)
+            for optimizer in module.trainer.optimizers
+            for group in optimizer.param_groups
+            for p in group['params']
+        }
+        seen[stage_of(module.trainer)] = {
+            name: (
+                owner.get(id(p)),
+                not torch.equal(p, before[name]),
+                bool((p == 0).any()),
+            )
+            for name, p in module.model.named_parameters()
+        }
+
+    patch.setattr(FieldModule, 'on_train_start', begin)
+    patch.setattr(FieldModule, 'on_train_end', end)
+    return seen
+
+
+def test_what_trains_the_gates(parts, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watch(patch)
+        options = {'directory': tmp_path, 'max_order': 3, **SHORT}
+        aim_search(make(parts), *parts, **options)
+    assert list(seen) == STAGES
+    searched = {
+        'order-2': ['layer.convs.inner-2.gate', 'layer.convs.vector-2.gate'],
+        'order-3': ['layer.convs.inner-3.gate', 'layer.convs.vector-3.gate'],
+        'dimensions': ['dim_gate'],
+        'retrain': [],
+    }
+    for stage, parameters in seen.items():
+        assert set(searched[stage]) <= set(parameters)
+        for name, (optimizer, has_moved, has_zeros) in parameters.items():
+            if name in searched[stage]:
+                # Exact zeros come from here alone:
+                assert (optimizer, has_moved, has_zeros) == (GRDA, True, True)
+            elif stage == 'dimensions' and name.endswith('.gate'):
+                assert (optimizer, has_moved, has_zeros) == (None, False, False)
+            else:
+                assert optimizer is torch.optim.Adam, name
+                assert has_moved, name
+                assert not (has_zeros and name.endswith('.gate')), name
+
+
+def test_threshold(parts):
+    """A gate without gradients is closed after its share of the steps."""
+    model = make(parts)
+    gates = [conv.gate for _, conv in model.layer.items()]
+    for share in (0.25, 0.5):
+        model.reset_parameters()
+        module = GateModule(model, gates, 0.3, share, 0.6, 40)
+        grda, adam = module.configure_optimizers()
+        chosen = {id(p) for p in adam.param_groups[0]['params']}
+        assert chosen == {id(p) for p in model.parameters()} - {*map(id, gates)}
+        num_open = []
+        for _ in range(40):
+            for gate in gates:
+                gate.grad = torch.zeros_like(gate)
+            grda.step()
+            num_open.append(sum(int(gate.count_nonzero()) for gate in gates))
+        # They differ by 0.4 % in the beginning; without gradients the best of
+        # them closes last:
+        last = int(40 * share)
+        assert num_open[last - 2] == 30
+        assert num_open[last] == 0
+
+
+def test_wrong_arguments(parts, tmp_path):
+    options = {'directory': tmp_path / 'new', **SHORT}
+    for changed, message in (
+        ({'retrain': 'again'}, "'retrain' must be"),
+        ({'max_order': 1}, "'max_order' must be at least 2"),
+        ({'pool': 'best'}, "'pool' must be a number or 'all'"),
+        ({'gate_lr': 0.0}, "'gate_lr' must be positive"),
+        ({'closing': 0.0}, "'closing' must be positive"),
+        ({'dim_lr': -1.0}, "'dim_lr' must be positive"),
+        ({'dim_closing': 0.0}, "'dim_closing' must be positive"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            aim_search(make(parts), *parts, **{**options, **changed})
+    for model in (make(parts, norm=False), make(parts, dim_gates=True)):
+        with pytest.raises(ValueError, match='no gates on normalised'):
+            aim_search(model, *parts, **options)
+    # Nothing was written:
+    assert not (tmp_path / 'new').exists()
+
+
+def test_without_absent_fields(tmp_path):
+    parts = planted('ab', num_rows=1000, missing=0.1)
+    whole = parts[0].batch(slice(0, 50), drop_absent=True)
+    assert whole.num_nodes < 50 * 6
+    outs = [
+        aim_search(
+            make(parts),
+            *parts,
+            directory=tmp_path,
+            drop_absent=drop_absent,
+            **SHORT,
+        )
+        for drop_absent in (True, False)
+    ]
+    for result in outs:
+        assert len(result.interactions) > 0
+        assert np.isfinite([*result.metrics.values()]).all()
+    assert outs[0].metrics != outs[1].metrics
