@@ -85,8 +85,7 @@ def aim_search(
     1. For each order: gates on all candidates are trained with
        :class:`~pyg_featgraph.optim.GRDA`, which closes most of them. The
        candidates of the next order are the best interactions of this one,
-       each with every other field. Open gates of lower orders go on as
-       ordinary weights.
+       each with every other field; lower orders are frozen then.
     2. With the open interactions, gates on dimensions are trained in the same
        way.
     3. What is left is re-trained as a compact model, with a perceptron on top
@@ -359,7 +358,16 @@ def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
         )
     functions = dict.fromkeys(model.config['functions'])
     candidates = [([names[i] for i in q], functions) for q in tuples]
-    return model.rebuild(interactions=[*_open_gates(model), *candidates])
+    out = model.rebuild(interactions=[*_open_gates(model), *candidates])
+    # What has been learned stays as it is: on the same rows it would only go
+    # on to overfit, and leave nothing to explain.
+    out.linear.requires_grad_(False)
+    for key, conv in out.layer.items():
+        if key in model.layer.convs:
+            conv.requires_grad_(False)
+    for name in out.embeddings.keys() & model.embeddings.keys():
+        out.embeddings[name].requires_grad_(not out.order_wise)
+    return out
 
 
 def _resistance(
