@@ -22,8 +22,9 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	for model in graphfm fignn fives; do $(BIN)/python benchmarks/layouts.py $$model; done
+	for model in graphfm fignn fives aim; do $(BIN)/python benchmarks/layouts.py $$model; done
 	$(BIN)/python benchmarks/data_layer.py
+	$(BIN)/python benchmarks/aim.py scaling
 
 # torch comes first and alone, so that an index with CPU builds can serve it:
 $(READY): pyproject.toml constraints.txt

@@ -2,8 +2,10 @@
 and 10 of its paper).
 
     python benchmarks/aim.py planted
+    python benchmarks/aim.py triples
     python benchmarks/aim.py adult --root path/to/adult
     python benchmarks/aim.py employee --root path/to/employee
+    python benchmarks/aim.py criteo --root path/to/lines.txt
     python benchmarks/aim.py scaling
 
 "FIS" searches which pairs, all with inner products (AutoFIS); "+ IFS" also
@@ -22,7 +24,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tables import DATA, load, summarise
 
 from pyg_featgraph.data import FieldEncoder, FieldInfo, FieldTable
-from pyg_featgraph.datasets import PlantedInteractions
+from pyg_featgraph.datasets import Criteo, PlantedInteractions
 from pyg_featgraph.nn import AIM, FM, IPNN, DeepFM
 from pyg_featgraph.optim import GRDA
 from pyg_featgraph.search import aim_search
@@ -30,11 +32,19 @@ from pyg_featgraph.search.aim import extend_tuples
 from pyg_featgraph.training import fit, predict
 
 ALL = ('inner', 'outer', 'vector', 'scalar')
-#: Learning rate, weight decay, batch size, and epochs of each stage.
+#: Learning rate and weight decay of the bases and of AIM, batch size, and
+#: epochs of each stage of the search.
 SETTINGS = {
-    'planted': (5e-3, 0.0, 1024, 5),
-    'adult': (2e-3, 1e-6, 512, 3),
-    'employee': (2e-3, 1e-4, 256, 5),
+    'planted': ((5e-3, 0.0), (5e-3, 0.0), 1024, 5),
+    'triples': ((5e-3, 0.0), (5e-3, 0.0), 1024, 8),
+    'adult': ((2e-3, 1e-6), (2e-3, 1e-6), 512, 3),
+    'employee': ((2e-3, 1e-4), (1e-2, 1e-5), 256, 5),
+    'criteo': ((2e-3, 1e-4), (5e-3, 1e-4), 128, 10),
+}
+#: Planted interactions, of one and of three terms, and columns.
+PLANTED = {
+    'planted': ({2: 6, 3: 2}, 8, 12),
+    'triples': ({2: 4, 3: 2}, 4, 8),
 }
 
 
@@ -45,33 +55,42 @@ def searches(name):
         'AIM, FIS + IFS': (ALL, {'search_dims': False}),
         'AIM, FIS + IFS, shared': (ALL, {'search_dims': False}),
         'AIM, FIS + IFS + EDS': (ALL, {}),
+        'AIM, all, fine-tuned': (ALL, {'retrain': 'finetune'}),
+        'AIM, all, perceptron': (
+            ALL,
+            {'hidden_channels': [64], 'dropout': 0.3},
+        ),
         'AIM, all, order 3': (ALL, {'max_order': 3}),
     }
-    if name == 'planted':
-        out['AIM, FIS, all triples'] = (
-            ['inner'],
-            {'search_dims': False, 'max_order': 3, 'pool': 'all'},
-        )
+    if name == 'triples':
+        every = {'search_dims': False, 'max_order': 3, 'pool': 'all'}
+        out = {
+            'AIM, FIS': out['AIM, FIS'],
+            'AIM, FIS, all triples': (['inner'], every),
+            'AIM, FIS + IFS, all triples': (ALL, every),
+        }
     return out
 
 
 def load_parts(name, root, seed):
     """Encoded parts, labels of the test rows, and the planted data."""
-    if name == 'planted':
-        # Interactions of one and of three terms, some of order three:
+    if name in PLANTED:
+        orders, *columns = PLANTED[name]
         data = PlantedInteractions(
-            80_000,
-            {2: 6, 3: 2},
-            num_numeric=8,
-            num_categorical=12,
-            rank=(1, 3),
-            seed=seed,
+            80_000, orders, *columns, rank=(1, 3), seed=seed
         )
         df = data.frame()
         order = np.random.default_rng(seed).permutation(len(df))
         rows = np.split(order, [len(df) // 10, len(df) // 5])
         test, valid, train = (df.iloc[part] for part in rows)
         schema = data.schema()
+    elif name == 'criteo':
+        reader, data = Criteo(root), None
+        df = reader.frame()
+        order = np.random.default_rng(seed).permutation(len(df))
+        rows = np.split(order, [len(df) // 5, 3 * len(df) // 10])
+        test, valid, train = (df.iloc[part] for part in rows)
+        schema = reader.schema(min_count=max(3, len(df) // 1_000_000))
     else:
         train, valid, test, schema, data = load(name, root, seed)
     encoder = FieldEncoder(schema).fit(train)
@@ -84,7 +103,7 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('data', choices=['planted', *DATA, 'scaling'])
+    parser.add_argument('data', choices=[*PLANTED, *DATA, 'criteo', 'scaling'])
     parser.add_argument('--root', help='folder of the real data')
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--only', nargs='+', help='names of models')
@@ -114,14 +133,8 @@ def main():
 
 
 def train_all(args, parts, planted, seed):
-    lr, decay, batch_size, epochs = SETTINGS[args.data]
-    options = {
-        'batch_size': batch_size,
-        'lr': lr,
-        'weight_decay': decay,
-        'seed': seed,
-        'progress': False,
-    }
+    rates, search_rates, batch_size, epochs = SETTINGS[args.data]
+    options = {'batch_size': batch_size, 'seed': seed, 'progress': False}
     late = {'max_epochs': 12, 'monitor': 'valid_auc', 'patience': 3}
     info = parts[0].info
     results, models = {}, {}
@@ -131,7 +144,15 @@ def train_all(args, parts, planted, seed):
         model = model()
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
-            fit(model, *parts[:2], directory=folder, **{**options, **late})
+            fit(
+                model,
+                *parts[:2],
+                directory=folder,
+                lr=rates[0],
+                weight_decay=rates[1],
+                **options,
+                **late,
+            )
         results[name] = {'seconds': time.perf_counter() - start}
         models[name] = model
 
@@ -159,8 +180,11 @@ def train_all(args, parts, planted, seed):
                 *parts[:2],
                 directory=folder,
                 max_epochs=epochs,
+                lr=search_rates[0],
+                weight_decay=search_rates[1],
                 retrain_options=late,
-                **{**options, **extra},
+                **options,
+                **extra,
             )
         seconds = time.perf_counter() - start
         models[name] = result.model

@@ -3,6 +3,7 @@
     python benchmarks/layouts.py graphfm
     python benchmarks/layouts.py fignn
     python benchmarks/layouts.py fives
+    python benchmarks/layouts.py aim
 
 The forms are timed in turns within one process; the peak memory of each is
 taken in a process of its own.
@@ -17,7 +18,7 @@ from common import report, spread, time_interleaved
 from torch.nn.functional import leaky_relu
 
 from pyg_featgraph.data import FieldInfo, FieldTable
-from pyg_featgraph.nn import FIVES, FiGNN, GraphFM
+from pyg_featgraph.nn import AIM, FIVES, FiGNN, GraphFM
 
 MODELS = {
     'graphfm': lambda info: GraphFM(info),
@@ -28,6 +29,9 @@ MODELS = {
         info, num_layers=3, input_attention=False
     ),
     'fives': lambda info: FIVES(info, max_order=4),
+    # All pairs under all four functions:
+    'aim': lambda info: AIM(info),
+    'aim-inner': lambda info: AIM(info, functions=['inner']),
 }
 
 
@@ -63,6 +67,9 @@ def make_plain(model):
             conv.forward = PlainGraphFM(conv)
     elif isinstance(model, FIVES):
         model.conv.forward = PlainFIVES(model.conv)
+    elif isinstance(model, AIM):
+        for _, conv in model.layer.items():
+            conv._forward_rows = PlainInteractions(conv)
     else:
         model.conv.forward = PlainFiGNN(model.conv)
 
@@ -100,6 +107,21 @@ class PlainFIVES:
         weight = adj / adj.sum(dim=1, keepdim=True)
         message = weight.view(1, *adj.size(), 1) * message.unsqueeze(1)
         return x[1] * message.sum(dim=2)
+
+
+class PlainInteractions:
+    def __init__(self, conv):
+        self.conv = conv
+
+    def __call__(self, x):
+        conv = self.conv
+        first, second = (x[:, conv.index[:, s]] for s in range(2))
+        if conv.function == 'outer':
+            return (first @ conv.weight[0]) * (second @ conv.weight[1])
+        out = first * second
+        if conv.weight is not None:
+            out = out * conv.weight
+        return out.sum(dim=-1)
 
 
 class PlainFiGNN:

@@ -84,3 +84,34 @@ def test_features_example(data, tmp_path):
             assert (
                 again[name].astype(int) == augmented[name].astype(int)
             ).all()
+
+
+@pytest.mark.parametrize('data', ['built-in', 'csv'])
+def test_aim_example(data, tmp_path):
+    folder = tmp_path / 'out'
+    args = ['--no-progress', '--output', folder]
+    if data == 'csv':
+        df = PlantedInteractions(
+            2500, {2: 1}, num_numeric=2, num_categorical=3
+        ).frame()
+        path = tmp_path / 'table.csv'
+        df.rename(columns={'label': 'clicked'}).to_csv(path, index=False)
+        args += ['--data', path, '--label', 'clicked', '--order', 3]
+        args += ['--hidden', 8, '--epochs', 2, '--batch-size', 128]
+    else:
+        args += ['--epochs', 3, '--rows', 4000, '--batch-size', 128]
+    out = run_example('aim_search.py', *args)
+    for name in ('FM', 'DeepFM', 'AIM before', 'AIM after'):
+        assert re.search(rf'^{name} +0\.\d{{4}} ', out, re.MULTILINE)
+    assert ('planted' in out) == (data == 'built-in')
+    for name in ('interactions.png', 'dims.png'):
+        assert (folder / name).read_bytes()[:4] == b'\x89PNG'
+    found = InteractionSet.load(folder / 'interactions.json')
+    model = FieldModel.load(folder / 'aim.safetensors')
+    assert {x.fields for x in model.interactions(by='edges')} <= {
+        x.fields for x in found
+    }
+    if data == 'csv':
+        # A run that is over only tells again what it has found:
+        run_example('aim_search.py', *args, '--resume')
+        assert InteractionSet.load(folder / 'interactions.json') == found

@@ -6,6 +6,7 @@ from matplotlib.colors import to_hex, to_rgba
 
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.plot import (
+    plot_dims,
     plot_edge_weights,
     plot_interactions,
     plot_layer_graphs,
@@ -366,6 +367,25 @@ def test_layer_graphs_are_readable(names):
     for box in boxes:
         assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
         assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+
+
+def test_dims():
+    dims = {'inner-2': [[0, 3], [], [1]], 'outer-2': [[0], [0, 1, 2, 3], []]}
+    figure = plot_dims(dims, ['a', 'b', 'c'], [30, 4, 2000], 4)
+    (axis, _) = figure.axes
+    assert labels(axis.get_xticklabels()) == ['inner-2', 'outer-2']
+    # By the size of the vocabulary:
+    names = ['b (4)', 'a (30)', 'c (2,000)']
+    assert labels(axis.get_yticklabels()) == names
+    (image,) = axis.images
+    assert image.get_array().tolist() == [[0, 4], [2, 1], [1, 0]]
+    assert image.get_clim() == (0, 4)
+    shown = {(*text.get_position(), text.get_text()) for text in axis.texts}
+    assert shown == {(1, 0, '4'), (0, 1, '2'), (1, 1, '1'), (0, 2, '1')}
+    with pytest.raises(ValueError, match='differ in their fields'):
+        plot_dims(dims, ['a', 'b'], [30, 4], 4)
+    with pytest.raises(ValueError, match='all interactions are closed'):
+        plot_dims({}, ['a', 'b'], [30, 4], 4)
 
 
 def test_save(found, tmp_path):

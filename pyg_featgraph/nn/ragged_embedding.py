@@ -36,6 +36,7 @@ class RaggedEmbedding(NodeEmbedding):
         - **output:** :math:`(B, n, d)` for rows, :math:`(N, d)` for nodes
     """
 
+    kept_0: Tensor
     shift: Tensor
     member: Tensor
     place: Tensor
@@ -141,12 +142,17 @@ class RaggedEmbedding(NodeEmbedding):
     def _forward_rows(self, index: Tensor, value: Tensor) -> Tensor:
         size, d = index.size(0), self.embedding_dim
         local = index - self.shift[self.slot_field]
+        if len(self.tables) == 1 and self.info.has_single_slots:
+            # Looking up any row for fields without dimensions, times zero, is
+            # faster than putting the others in their places:
+            used = self.member >= 0
+            x = self.tables[0](local * used) * (value * used).unsqueeze(-1)
+            kept = self.kept_0[self.place]
+            return self._fill(x, kept.expand(size, -1, -1))
         outs = []
         for g, table in enumerate(self.tables):
-            slots, kept = (
-                getattr(self, f'slots_{g}'),
-                getattr(self, f'kept_{g}'),
-            )
+            slots = self.get_buffer(f'slots_{g}')
+            kept = self.get_buffer(f'kept_{g}')
             x = table(local[:, slots]) * value[:, slots].unsqueeze(-1)
             if slots.numel() > kept.size(0):
                 place = self.place[self.slot_field[slots]]
