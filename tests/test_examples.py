@@ -104,9 +104,11 @@ def test_aim_example(data, tmp_path):
     for name in ('FM', 'DeepFM', 'AIM before', 'AIM after'):
         assert re.search(rf'^{name} +0\.\d{{4}} ', out, re.MULTILINE)
     assert ('planted' in out) == (data == 'built-in')
-    for name in ('interactions.png', 'dims.png'):
-        assert (folder / name).read_bytes()[:4] == b'\x89PNG'
     found = InteractionSet.load(folder / 'interactions.json')
+    # So few rows may open nothing that could be drawn:
+    figures = ['interactions.png', 'dims.png'][: 2 if len(found) > 0 else 1]
+    for name in figures:
+        assert (folder / name).read_bytes()[:4] == b'\x89PNG'
     model = FieldModel.load(folder / 'aim.safetensors')
     assert {x.fields for x in model.interactions(by='edges')} <= {
         x.fields for x in found
