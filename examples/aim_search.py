@@ -282,9 +282,9 @@ def main():
             plot_dims(dims, info.names, info.sizes, dim),
             args.output / 'dims.png',
         )
+        print(f'\ndimensions    {args.output / "dims.png"}')
     print(
-        f'\ninteractions  {args.output / "interactions.json"} and .png'
-        f'\ndimensions    {args.output / "dims.png"}'
+        f'interactions  {args.output / "interactions.json"} and .png'
         f'\nmodel         {args.output / "aim.safetensors"}'
         f'\nencoder       {args.output / "encoder.parquet"}'
         f'\n{time.time() - start:.0f} seconds in all'

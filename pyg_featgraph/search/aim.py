@@ -260,7 +260,6 @@ def aim_search(
                 'possible': math.comb(model.info.num_fields, order)
                 * len(model.config['functions']),
                 'candidates': num_candidates,
-                'open': sum(int(gate.count_nonzero()) for gate in gates),
             }
         )
     gates, dims = _open_gates(model), None
@@ -299,6 +298,10 @@ def aim_search(
         )
         bar.update()
     bar.close()
+    for row in counts:
+        row['open'] = sum(
+            len(values) for q, values in gates if len(q) == row['order']
+        )
     found = model.rebuild(interactions=gates).interactions(by='edges')
     found.save(directory / 'interactions.json')
     return AIMResult(small, found, stages, pd.DataFrame(counts))

@@ -1,16 +1,21 @@
-import json
 from itertools import combinations
 from math import comb
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from aim_parts import (
+    OPTIONS,
+    SHORT,
+    STAGES,
+    make,
+    num_parameters,
+    planted,
+    scores,
+    stage_of,
+)
 
 import pyg_featgraph.search.aim as search
-from pyg_featgraph.data import FieldEncoder, FieldSchema
-from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import AIM, FieldModel, RaggedEmbedding
 from pyg_featgraph.optim import GRDA
@@ -20,65 +25,10 @@ from pyg_featgraph.search.module import GateModule
 from pyg_featgraph.training import predict
 from pyg_featgraph.training.module import FieldModule
 
-OPTIONS = {'progress': False, 'accelerator': 'cpu', 'lr': 1e-2}
-# Few steps, in which gradients count for more:
-SHORT = {
-    **OPTIONS,
-    'batch_size': 64,
-    'max_epochs': 2,
-    'gate_lr': 1.0,
-    'dim_lr': 1.0,
-    'dim_closing': 0.8,
-}
-STAGES = ['order-2', 'order-3', 'dimensions', 'retrain']
-
-
-def planted(*terms, num_rows=4000, missing=0.0):
-    """The logit sums products of signs, which are pure interactions."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 2, (num_rows, 6))
-    names = list('abcdef')
-    signs = pd.DataFrame(2 * x - 1, columns=names)
-    logits = sum(3 * signs[list(term)].prod(axis=1) for term in terms)
-    df = pd.DataFrame(x.astype(str), columns=names)
-    df = df.mask(rng.random(df.shape) < missing)
-    df['y'] = (rng.random(num_rows) < 1 / (1 + np.exp(-logits))).astype(int)
-    table = FieldEncoder(FieldSchema.infer(df, 'y')).fit_transform(df)
-    return table.split([0.5, 0.2, 0.3])
-
 
 @pytest.fixture(scope='module')
 def parts():
     return planted('ab', 'abc', num_rows=1000)
-
-
-def make(parts, **options):
-    """A new model, always with the same weights."""
-    torch.manual_seed(0)
-    options = {'functions': ['inner', 'vector'], **options}
-    return AIM(parts[0].info, 4, **options)
-
-
-def num_parameters(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def scores(found):
-    return [(x.fields, x.score, x.detail) for x in found]
-
-
-def assert_same(one, two):
-    """Two results are equal to the last bit."""
-    assert scores(one.interactions) == scores(two.interactions)
-    assert list(one.stages) == list(two.stages)
-    for name, stage in one.stages.items():
-        assert stage.metrics == two.stages[name].metrics, name
-        assert stage.num_epochs == two.stages[name].num_epochs, name
-    assert one.kept.equals(two.kept)
-    assert repr(one.model) == repr(two.model)
-    state = two.model.state_dict()
-    for name, value in one.model.state_dict().items():
-        assert torch.equal(value, state[name]), name
 
 
 @pytest.mark.parametrize(
@@ -257,180 +207,6 @@ def test_all_gates_close(parts, tmp_path):
     assert len(InteractionSet.load(tmp_path / 'interactions.json')) == 0
 
 
-class Stop(Exception):
-    pass
-
-
-def stop_within(patch, stage, epoch):
-    """Ends the search behind the first step of the given epoch."""
-
-    def hook(module, *args):
-        trainer = module.trainer
-        if stage_of(trainer) == stage and trainer.current_epoch == epoch:
-            raise Stop
-
-    patch.setattr(FieldModule, 'on_train_batch_end', hook)
-
-
-def stage_of(trainer):
-    return Path(trainer.checkpoint_callback.dirpath).name
-
-
-def stop_before(patch, stage):
-    """Ends the search where the given stage would begin."""
-    for name in ('run', 'fit'):
-        original = getattr(search, name)
-
-        def wrapped(*args, original=original, directory, **kwargs):
-            if directory.name == stage:
-                raise Stop
-            return original(*args, directory=directory, **kwargs)
-
-        patch.setattr(search, name, wrapped)
-
-
-RESUME = {
-    'max_order': 3,
-    'hidden_channels': [4],
-    'retrain_options': {'patience': 5},
-    **SHORT,
-}
-
-
-@pytest.fixture(scope='module')
-def uninterrupted(parts, tmp_path_factory):
-    return {
-        retrain: aim_search(
-            make(parts),
-            *parts,
-            directory=tmp_path_factory.mktemp(retrain),
-            retrain=retrain,
-            **RESUME,
-        )
-        for retrain in ('scratch', 'finetune')
-    }
-
-
-@pytest.mark.parametrize(
-    ('stage', 'retrain'),
-    [
-        ('order-3', 'scratch'),
-        ('dimensions', 'finetune'),
-        ('retrain', 'scratch'),
-        ('retrain', 'finetune'),
-    ],
-)
-def test_resumed_between_stages(stage, retrain, parts, uninterrupted, tmp_path):
-    options = {'directory': tmp_path, 'retrain': retrain, **RESUME}
-    with pytest.MonkeyPatch.context() as patch:
-        stop_before(patch, stage)
-        with pytest.raises(Stop):
-            aim_search(make(parts), *parts, **options)
-    assert not (tmp_path / stage).exists()
-    result = aim_search(make(parts), *parts, resume=True, **options)
-    assert_same(result, uninterrupted[retrain])
-
-
-@pytest.mark.parametrize(
-    ('stage', 'epoch'),
-    [
-        ('order-2', 1),
-        ('order-3', 0),
-        ('order-3', 1),
-        ('dimensions', 1),
-        ('retrain', 1),
-    ],
-)
-def test_resumed_within_a_stage(stage, epoch, parts, uninterrupted, tmp_path):
-    options = {'directory': tmp_path, **RESUME}
-    with pytest.MonkeyPatch.context() as patch:
-        stop_within(patch, stage, epoch)
-        with pytest.raises(Stop):
-            aim_search(make(parts), *parts, **options)
-    assert (tmp_path / stage / 'last.ckpt').exists() == (epoch > 0)
-    result = aim_search(make(parts), *parts, resume=True, **options)
-    assert_same(result, uninterrupted['scratch'])
-
-
-def test_resumed_after_the_end(parts, uninterrupted):
-    before = uninterrupted['scratch']
-    path = before.stages['retrain'].model_path.parents[1]
-    options = {'directory': path, 'resume': True, **RESUME}
-    assert_same(aim_search(make(parts), *parts, **options), before)
-
-
-def test_new_search_forgets_the_old_one(parts, uninterrupted, tmp_path):
-    other = {**RESUME, 'lr': 0.1, 'seed': 3}
-    aim_search(make(parts), *parts, directory=tmp_path, **other)
-    # It is stopped in the middle, before it has overwritten everything:
-    options = {'directory': tmp_path, **RESUME}
-    with pytest.MonkeyPatch.context() as patch:
-        stop_before(patch, 'order-3')
-        with pytest.raises(Stop):
-            aim_search(make(parts), *parts, **options)
-    for stage in STAGES:
-        exists = (tmp_path / stage / 'last.ckpt').exists()
-        assert exists == (stage == 'order-2')
-    result = aim_search(make(parts), *parts, resume=True, **options)
-    assert_same(result, uninterrupted['scratch'])
-
-
-@pytest.mark.parametrize(
-    'changed',
-    [
-        {'max_order': 2},
-        {'pool': 1},
-        {'search_dims': False},
-        {'max_epochs': 3},
-        {'batch_size': 32},
-        {'lr': 0.1},
-        {'weight_decay': 0.1},
-        {'gate_lr': 0.2},
-        {'closing': 0.2},
-        {'dim_lr': 0.2},
-        {'dim_closing': 0.2},
-        {'mu': 0.7},
-        {'retrain': 'finetune'},
-        {'hidden_channels': [5]},
-        {'dropout': 0.1},
-        {'drop_absent': True},
-        {'seed': 1},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
-def test_resume_with_other_options(changed, parts, tmp_path):
-    options = {'directory': tmp_path, **RESUME}
-    with pytest.MonkeyPatch.context() as patch:
-        stop_before(patch, 'order-2')
-        with pytest.raises(Stop):
-            aim_search(make(parts), *parts, **options)
-        before = (tmp_path / 'search.json').read_text()
-        options |= {**changed, 'resume': True}
-        (name,) = changed
-        with pytest.raises(DataError, match=f"'{name}' has changed"):
-            aim_search(make(parts), *parts, **options)
-        # Nothing has changed, and a new search may have any options:
-        assert (tmp_path / 'search.json').read_text() == before
-        with pytest.raises(Stop):
-            aim_search(make(parts), *parts, **{**options, 'resume': False})
-        now = json.loads((tmp_path / 'search.json').read_text())
-        assert now[name] == changed[name]
-
-
-def test_resume_with_another_model(parts, tmp_path):
-    options = {'directory': tmp_path, **RESUME}
-    with pytest.MonkeyPatch.context() as patch:
-        stop_before(patch, 'order-2')
-        with pytest.raises(Stop):
-            # There is nothing to resume yet, so it is a new search:
-            aim_search(make(parts), *parts, resume=True, **options)
-        other = make(parts, functions=['inner'])
-        with pytest.raises(DataError, match="'model' has changed"):
-            aim_search(other, *parts, resume=True, **options)
-        with pytest.raises(DataError, match="'num_rows' has changed"):
-            aim_search(make(parts), parts[2], parts[1], resume=True, **options)
-
-
 def watch(patch):
     """What happens to the parameters of each stage: which optimizer they
     have, whether they move, and whether there are zeros in the end.
@@ -482,6 +258,9 @@ def test_what_trains_the_gates(parts, tmp_path):
                 assert (optimizer, has_moved, has_zeros) == (GRDA, True, True)
             elif stage == 'dimensions' and name.endswith('.gate'):
                 assert (optimizer, has_moved, has_zeros) == (None, False, False)
+            elif stage == 'order-3' and '-3' not in name:
+                # What order 2 has learned stays:
+                assert (optimizer, has_moved) == (None, False), name
             else:
                 assert optimizer is torch.optim.Adam, name
                 assert has_moved, name

@@ -1,0 +1,154 @@
+import importlib
+from itertools import combinations, pairwise
+from math import comb
+
+import pytest
+import torch
+from loops import assert_same
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from pyg_featgraph.nn.kernels import plan_tuples, tuple_product
+
+# The function hides the module of the same name:
+kernel = importlib.import_module('pyg_featgraph.nn.kernels.tuple_product')
+
+N, SIZE, CHANNELS = 5, 6, 3
+FUNCTIONS = ['inner', 'outer', 'vector', 'scalar']
+all_functions = pytest.mark.parametrize('function', FUNCTIONS)
+all_orders = pytest.mark.parametrize('order', [2, 3, 4])
+
+
+def some(tuples, num):
+    """A few of them in random order."""
+    tuples = list(tuples)
+    return [tuples[i] for i in torch.randperm(len(tuples))[:num]]
+
+
+def gather_and_multiply(x, weight, tuples):
+    product = x[:, torch.tensor(tuples)].prod(dim=2)
+    return (product if weight is None else product * weight).sum(2)
+
+
+@all_orders
+@pytest.mark.parametrize('num', [1, 9, 20])
+@pytest.mark.parametrize('weighted', [True, False])
+@pytest.mark.parametrize('vectors', [None, 0, 1, 2])
+def test_products_of_tuples(order, num, weighted, vectors, monkeypatch):
+    if vectors is not None:
+        # Room for so many vectors, and always for one:
+        chunk = vectors * SIZE * CHANNELS * 8
+        monkeypatch.setattr(kernel, '_CPU_CHUNK', chunk)
+    tuples = some(combinations(range(7), order), num)
+    tuples = [tuple(some(q, order)) for q in tuples]
+    # Twice the same one is no problem either:
+    tuples.append(tuples[0])
+    x = torch.randn(SIZE, 7, CHANNELS, dtype=torch.double, requires_grad=True)
+    weight, inputs = None, [x]
+    if weighted:
+        weight = torch.randn(len(tuples), CHANNELS, dtype=torch.double)
+        inputs.append(weight.requires_grad_())
+    out = tuple_product(x, weight, plan_tuples(tuples))
+    assert_same(gather_and_multiply(x, weight, tuples), [out], inputs)
+
+
+@all_orders
+def test_gradients_of_products(order):
+    tuples = some(combinations(range(5), order), 4)
+    plan = plan_tuples(tuples)
+    x = torch.randn(2, 5, 2, dtype=torch.double, requires_grad=True)
+    x.data[0, 1] = 0
+    weight = torch.randn(4, 2, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: tuple_product(x, None, plan), x)
+    assert torch.autograd.gradcheck(
+        lambda x, weight: tuple_product(x, weight, plan), (x, weight)
+    )
+
+
+@pytest.mark.parametrize('weighted', [True, False])
+@pytest.mark.parametrize('size', [0, 4])
+def test_products_are_proper_operators(weighted, size):
+    plan = plan_tuples([(0, 1, 2), (1, 2, 4), (0, 3, 4), (0, 1, 4)])
+    sets = plan.other, plan.shared, plan.ptr, plan.starts
+    x, grad = torch.randn(size, 5, 3), torch.randn(4, size)
+    weight = torch.randn(4, 3) if weighted else None
+    torch.library.opcheck(
+        kernel._tuple_product_backward, (grad, x, weight, *sets)
+    )
+    x.requires_grad_()
+    if weighted:
+        weight.requires_grad_()
+    torch.library.opcheck(kernel._tuple_product, (x, weight, *sets))
+
+
+@pytest.mark.parametrize('n', [2, 3, 8])
+def test_all_pairs_are_grouped_by_their_first_node(n):
+    plan = plan_tuples(some(combinations(range(n), 2), comb(n, 2)))
+    assert plan.shared == list(range(n - 1))
+    # The nodes behind it in one piece, so that nothing is gathered:
+    assert plan.starts == list(range(1, n))
+    assert plan.ptr[-1] == comb(n, 2)
+    for group, begin, end in zip(
+        plan.shared, plan.ptr[:-1], plan.ptr[1:], strict=True
+    ):
+        assert plan.other[begin:end].tolist() == list(range(group + 1, n))
+
+
+@all_orders
+def test_plan_has_every_tuple_once(order):
+    tuples = some(combinations(range(8), order), 25)
+    plan = plan_tuples(tuples)
+    seen = []
+    for group, (begin, end) in enumerate(pairwise(plan.ptr)):
+        shared = plan.shared[group * (order - 1) : (group + 1) * (order - 1)]
+        others = plan.other[begin:end].tolist()
+        if plan.starts[group] >= 0:
+            start = plan.starts[group]
+            assert others == list(range(start, start + len(others)))
+        seen += [tuple(sorted([*shared, other])) for other in others]
+    assert [seen[i] for i in plan.inverse] == tuples
+    assert [tuples[i] for i in plan.permutation] == seen
+
+
+class Largest(TorchDispatchMode):
+    """The number of elements of the largest tensor ever made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.numel = max(self.numel, out.numel())
+        return out
+
+
+@all_orders
+@pytest.mark.parametrize('weighted', [True, False])
+def test_memory_does_not_grow_with_tuples(order, weighted, monkeypatch):
+    buffers = []
+    plain = kernel._buffer
+
+    def recorded(x):
+        buffers.append(plain(x))
+        return buffers[-1]
+
+    monkeypatch.setattr(kernel, '_buffer', recorded)
+    size, n, d = 16, 10, 8
+    x = torch.randn(size, n, d)
+    tuples = list(combinations(range(n), order))
+    for num in (1, 20, len(tuples)):
+        chosen = some(tuples, num)
+        plan = plan_tuples(chosen)
+        sets = plan.other, plan.shared, plan.ptr, plan.starts
+        weight = torch.randn(num, d) if weighted else None
+        grad = torch.randn(num, size)
+        with Largest() as largest:
+            kernel._tuple_product._init_fn(x, weight, *sets)
+            kernel._tuple_product_backward._init_fn(grad, x, weight, *sets)
+        assert largest.numel <= max(size * n * d, num * size, num * d)
+        assert len(buffers) == 2
+        assert {len(b) for b in buffers} == {n}
+        buffers.clear()
+    # And what fits no cache is held in pieces:
+    monkeypatch.setattr(kernel, '_CPU_CHUNK', 3 * size * d * 4)
+    tuple_product(x, weight, plan)
+    assert [len(b) for b in buffers] == [3]
