@@ -17,6 +17,11 @@ from pyg_featgraph.data import FieldGraphLoader, FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import AIM
+from pyg_featgraph.nn.models.interaction_layer import (
+    OpenGates,
+    as_interactions,
+    name_gates,
+)
 from pyg_featgraph.search.stages import open_directory
 from pyg_featgraph.training import FitResult, fit
 from pyg_featgraph.training.loop import run
@@ -262,9 +267,9 @@ def aim_search(
                 'candidates': num_candidates,
             }
         )
-    gates, dims = _open_gates(model), None
+    found, dims = model.gates(), None
     small = model.compact()
-    if search_dims and gates:
+    if search_dims and found:
         torch.manual_seed(seed)
         searched = _with_dim_gates(model)
         parameters = searched.architecture_parameters()
@@ -274,13 +279,13 @@ def aim_search(
         search_gates('dimensions', searched, parameters, rate, dim_closing)
         small = searched.compact()
         # Without a common dimension interactions are gone as well:
-        gates = _only(gates, small.config['interactions'])
+        found = _only(found, small.gates())
         dims = small.config['dims']
     if retrain is not None:
         bar.set_description('retrain')
         torch.manual_seed(seed)
         small = model.rebuild(
-            interactions=gates,
+            interactions=name_gates(found, model.info),
             dims=dims,
             hidden_channels=hidden_channels,
             dropout=dropout,
@@ -300,11 +305,11 @@ def aim_search(
     bar.close()
     for row in counts:
         row['open'] = sum(
-            len(values) for q, values in gates if len(q) == row['order']
+            len(values) for q, values in found.items() if len(q) == row['order']
         )
-    found = model.rebuild(interactions=gates).interactions(by='edges')
-    found.save(directory / 'interactions.json')
-    return AIMResult(small, found, stages, pd.DataFrame(counts))
+    interactions = as_interactions(found, model.info, 'AIM')
+    interactions.save(directory / 'interactions.json')
+    return AIMResult(small, interactions, stages, pd.DataFrame(counts))
 
 
 def extend_tuples(
@@ -331,20 +336,12 @@ def _gates_of_order(model: AIM, order: int) -> list[torch.nn.Parameter]:
     return [conv.gate for _, conv in model.layer.items() if conv.order == order]
 
 
-def _open_gates(model: AIM) -> list[Any]:
-    names = model.info.names
-    return [
-        ([names[i] for i in q], values) for q, values in model.gates().items()
-    ]
-
-
-def _only(gates: list[Any], kept: list[Any]) -> list[Any]:
-    functions = {tuple(names): values for names, values in kept}
-    return [
-        (names, {k: v for k, v in values.items() if k in functions[*names,]})
-        for names, values in gates
-        if (*names,) in functions
-    ]
+def _only(gates: OpenGates, kept: OpenGates) -> OpenGates:
+    return {
+        q: {k: v for k, v in values.items() if k in kept[q]}
+        for q, values in gates.items()
+        if q in kept
+    }
 
 
 def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
@@ -361,7 +358,8 @@ def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
         )
     functions = dict.fromkeys(model.config['functions'])
     candidates = [([names[i] for i in q], functions) for q in tuples]
-    out = model.rebuild(interactions=[*_open_gates(model), *candidates])
+    gates = name_gates(model.gates(), model.info)
+    out = model.rebuild(interactions=[*gates, *candidates])
     # What has been learned stays as it is: on the same rows it would only go
     # on to overfit, and leave nothing to explain.
     out.linear.requires_grad_(False)
@@ -398,7 +396,7 @@ def _with_dim_gates(model: AIM) -> AIM:
     # they had, gates are divided by the standard deviation of a sum of
     # independent products, and they stay fixed: they could make up for gates
     # of dimensions.
-    gates = _open_gates(model)
+    gates = name_gates(model.gates(), model.info)
     out = model.rebuild(interactions=gates, dim_gates=True, norm=False)
     for _, conv in out.layer.items():
         gate, root = conv.gate, conv.channels**0.5

@@ -138,8 +138,9 @@ class GateModule(FieldModule):
 
     def training_step(self, batch: FieldBatch, batch_idx: int) -> None:
         super().training_step(batch, batch_idx)
-        num_open = sum(int(gate.count_nonzero()) for gate in self.gates)
-        self.log('open', float(num_open), prog_bar=True, batch_size=1)
+        # A tensor, which a device need not wait for in every step:
+        num_open = torch.stack([x.count_nonzero() for x in self.gates]).sum()
+        self.log('open', num_open.float(), prog_bar=True, batch_size=1)
 
 
 def _others(

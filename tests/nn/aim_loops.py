@@ -4,6 +4,7 @@ from itertools import combinations, pairwise
 from math import prod
 
 import torch
+from loops import as_nodes
 
 from pyg_featgraph.data import FieldBatch, FieldInfo
 from pyg_featgraph.nn import (
@@ -36,14 +37,6 @@ def make_batch(info=SLOTS, size=7, drop=0.0):
     batch = FieldBatch.from_rows(index, value, info, y)
     if drop is not None and drop > 0:
         batch.present = torch.rand(size, info.num_fields) > drop
-    return batch
-
-
-def as_nodes(batch):
-    """The same batch without its regular layout."""
-    batch = batch.clone()
-    size = (batch.num_graphs, batch.info.num_fields)
-    batch.present = torch.ones(size, dtype=torch.bool)
     return batch
 
 

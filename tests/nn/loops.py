@@ -27,3 +27,12 @@ def assert_same(expected, others, inputs):
         got = torch.autograd.grad(out, inputs, grad)
         for one, two in zip(got, want, strict=True):
             torch.testing.assert_close(one, two)
+
+
+def as_nodes(batch):
+    """The same batch without its regular layout."""
+    batch = batch.clone()
+    size = (batch.num_graphs, batch.info.num_fields)
+    batch.present = torch.ones(size, dtype=torch.bool)
+    assert not batch.is_regular
+    return batch

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from loops import as_nodes
 from torch_geometric.explain import (
     AttentionExplainer,
     Explainer,
@@ -83,15 +84,6 @@ def randomise(model):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
     return model
-
-
-def as_nodes(batch):
-    """The same batch without its regular layout."""
-    batch = batch.clone()
-    size = (batch.num_graphs, batch.info.num_fields)
-    batch.present = torch.ones(size, dtype=torch.bool)
-    assert not batch.is_regular
-    return batch
 
 
 @pytest.mark.parametrize('name', MODELS)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.models.interaction_layer import (
-    Gates,
     InteractionLayer,
     OpenGates,
+    name_gates,
 )
 from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
@@ -32,19 +32,10 @@ def compact(model: AIM) -> AIM:
     if not model.config['norm']:
         # Without a common dimension the value is always zero:
         gates = {
-            q: values
-            for q, values in (
-                (q, _with_dims(model, q, values, dims))
-                for q, values in gates.items()
-            )
-            if values
+            q: _with_dims(model, q, values, dims) for q, values in gates.items()
         }
-    names = model.info.names
-    kept: Gates = [
-        ([names[i] for i in q], dict(values)) for q, values in gates.items()
-    ]
     changes = {
-        'interactions': kept,
+        'interactions': name_gates(gates, model.info),
         'dims': _used_dims(model, gates, dims),
         'dim_gates': False,
     }

@@ -189,6 +189,14 @@ def as_gates(
     return out
 
 
+def name_gates(gates: OpenGates, info: FieldInfo) -> Gates:
+    r"""Gates with the names of fields in place of their numbers."""
+    return [
+        ([info.names[i] for i in q], dict(values))
+        for q, values in gates.items()
+    ]
+
+
 def as_interactions(
     gates: OpenGates,
     info: FieldInfo,
