@@ -273,10 +273,10 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
                 f"'{name}' is no field of the schema, which has "
                 f'{list(schema.names)}'
             )
-        if kind == 'multi':
+        if kind in ('multi', 'vector'):
             raise DataError(
-                f"Column '{name}' is multi-valued and cannot be crossed; "
-                'leave its interactions out'
+                f"Column '{name}' is of the kind '{kind}' and cannot be "
+                'crossed; leave its interactions out'
             )
         # What is rarer than a cross may be cannot be part of one:
         if kind == 'categorical':

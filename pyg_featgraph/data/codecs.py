@@ -2,7 +2,7 @@ r"""How one column becomes ids and values, one class for each way.
 
 All of them number the ids of their field from zero: 0 stands for "missing",
 1 for "rare or unseen" (categories, buckets) or "a number" (numeric values),
-and the vocabulary follows.
+and the vocabulary follows. In a vector, each component has an id from 1 on.
 """
 
 from __future__ import annotations
@@ -242,10 +242,66 @@ class MultiCodec(CategoricalCodec):
         return members.index.to_numpy(np.int64), members
 
 
+class VectorCodec(Codec):
+    r"""A vector of numbers from elsewhere, mapped by a learned matrix: each
+    component is a standardised number with a vector of its own.
+    """
+
+    state_names = ('slots', 'mean', 'std')
+    mean: list[float]
+    std: list[float]
+
+    @property
+    def size(self) -> int:  # type: ignore[override]
+        return 1 + self.slots
+
+    def fit(self, column: pd.Series) -> None:
+        kept = column[column.notna()]
+        if kept.empty:
+            raise DataError(
+                f"Column '{column.name}' holds no vector; leave it out"
+            )
+        self.slots = max(1, np.size(kept.iloc[0]))
+        x = self._stack(kept)
+        self.mean, std = x.mean(axis=0).tolist(), x.std(axis=0)
+        self.std = np.where(std > 0, std, 1.0).tolist()
+
+    def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
+        there = column.notna().to_numpy()
+        ids = np.full((len(column), self.slots), MISSING, dtype=np.int64)
+        value = np.zeros(ids.shape)
+        value[~there, 0] = 1.0
+        ids[there] = NUMBER + np.arange(self.slots)
+        x = (self._stack(column[there]) - self.mean) / self.std
+        # The vector of the node is as long as that of a single number:
+        value[there] = x / np.sqrt(self.slots)
+        return ids, value
+
+    def _stack(self, column: pd.Series) -> Floats:
+        sizes = column.map(np.size).to_numpy()
+        if (sizes != self.slots).any():
+            what = f'is not a vector of {self.slots} numbers'
+            raise_at(column, sizes != self.slots, what)
+        try:
+            x = np.array(column.tolist(), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"Column '{column.name}' holds vectors that are not numbers: "
+                f'{error}'
+            ) from error
+        x = x.reshape(len(column), self.slots)
+        wrong = ~np.isfinite(x).all(axis=1)
+        if wrong.any():
+            raise_at(column, wrong, 'is not finite')
+        return x
+
+
 def make_codec(field: Field) -> Codec:
     r"""The codec of a field."""
     if field.kind == 'multi':
         return MultiCodec(field)
+    if field.kind == 'vector':
+        return VectorCodec(field)
     if field.kind == 'categorical':
         return CategoricalCodec(field)
     return BucketCodec(field) if field.is_bucketised else NumericCodec(field)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
 from pyg_featgraph.errors import DataError
 
-KINDS = ('categorical', 'numeric', 'multi')
+KINDS = ('categorical', 'numeric', 'multi', 'vector')
 TRANSFORMS = ('standard', 'log1p', 'log_square', 'quantile', 'equal_width')
 #: Default bucket counts of the transforms that bucketise.
 DEFAULT_BINS: dict[str, tuple[int, ...]] = {
@@ -27,8 +28,10 @@ class Field:
 
     Args:
         name (str): The name of the column.
-        kind (str): :obj:`"categorical"`, :obj:`"numeric"` or :obj:`"multi"`
-            (multi-valued categorical, the mean of its members).
+        kind (str): :obj:`"categorical"`, :obj:`"numeric"`, :obj:`"multi"`
+            (multi-valued categorical, the mean of its members) or
+            :obj:`"vector"` (numbers from elsewhere, all entries equally long:
+            an embedding of a text or an image; each component is standardised).
         min_count (int, optional): Categories (or buckets of a numeric field)
             seen fewer times in the training rows share one "rare" id.
             (default: :obj:`1`)
@@ -133,7 +136,8 @@ class FieldSchema:
     ) -> FieldSchema:
         r"""Reads the kinds of the columns from a :class:`~pandas.DataFrame`.
 
-        Columns of numbers become numeric, columns of lists multi-valued and
+        Columns of numbers become numeric, columns of lists or arrays of
+        floating point numbers vectors, those of other lists multi-valued, and
         all others (strings, booleans, pandas categories) categorical.
 
         Args:
@@ -221,6 +225,10 @@ def _infer_kind(column: pd.Series) -> str:
     if dtypes.is_numeric_dtype(column):
         return 'numeric'
     first = column.dropna().head(1)
-    if len(first) and isinstance(first.iloc[0], list | tuple | set):
-        return 'multi'
+    if len(first) and isinstance(
+        first.iloc[0], list | tuple | set | np.ndarray
+    ):
+        members = list(first.iloc[0])
+        floats = [isinstance(x, float | np.floating) for x in members]
+        return 'vector' if floats and all(floats) else 'multi'
     return 'categorical'

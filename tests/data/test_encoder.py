@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.nn import FieldEmbedding
 
 
 def encode(column, test=None, label=None, **field):
@@ -150,6 +151,40 @@ def test_several_categories(column):
     ids, values, _ = encode(column, kind='multi')
     assert ids[1] == ids[3] == [0, 0]
     assert values[1] == [1.0, 0.0]
+
+
+def test_vectors():
+    column = [[1.0, 5.0], None, np.array([3.0, 5.0]), (5.0, 5.0)]
+    test = [[7.0, 6.0], np.nan]
+    ids, values, encoder = encode(column, test, kind='vector')
+    assert encoder.info.sizes == (3,)
+    assert ids == [[1, 2], [0, 0]]
+    # Standardised, (7 - 3) / sqrt(8 / 3) and (6 - 5) / 1, by sqrt(2):
+    np.testing.assert_allclose(values, [[3**0.5, 0.5**0.5], [1, 0]], 1e-6)
+    for wrong, message in (
+        ([1.0, 2.0, 3.0], r"'x', row 0: .* is not a vector of 2 numbers"),
+        ([1.0, np.nan], r"'x', row 0: .* is not finite"),
+        ([1.0, 'a'], "'x' holds vectors that are not numbers"),
+    ):
+        with pytest.raises(DataError, match=message):
+            encoder.transform(pd.DataFrame({'x': [wrong]}))
+    with pytest.raises(DataError, match='holds no vector; leave it out'):
+        encode([None, None], kind='vector')
+
+
+def test_vectors_are_mapped_by_a_matrix(df, tmp_path):
+    x = np.random.default_rng(1).normal(3, 2, (len(df), 4))
+    df['image'] = list(x)
+    schema = schema_of(df)
+    assert schema.fields[-1].kind == 'vector'
+    encoder = FieldEncoder(schema).fit(df)
+    encoder.save(tmp_path / 'encoder.parquet')
+    table = FieldEncoder.load(tmp_path / 'encoder.parquet').transform(df)
+    embedding = FieldEmbedding(table.info, 5)
+    out = embedding.embed(table.batch())[:, -1]
+    matrix = embedding.weight[table.info.offsets[-1] + 1 :]
+    standard = torch.from_numpy((x - x.mean(0)) / x.std(0) / 2).float()
+    torch.testing.assert_close(out, standard @ matrix)
 
 
 def test_only_training_rows_count(df):

@@ -21,6 +21,7 @@ from pyg_featgraph.nn import (
     LR,
     AutoInt,
     DeepFM,
+    FeatNet,
     FieldEmbedding,
     FieldModel,
     FiGNN,
@@ -76,6 +77,19 @@ MODELS |= {
         order_wise=False,
         dims={'shared': DIMS},
         hidden_channels=[8],
+    ),
+}
+MODELS |= {
+    'FeatNet': lambda info: FeatNet(info, 4, 3, 4, hidden_channels=[8]),
+    'FeatNet shared': lambda info: FeatNet(
+        info,
+        4,
+        3,
+        4,
+        hidden_channels=[8],
+        share_queries=True,
+        share_keys=False,
+        share_thresholds=False,
     ),
 }
 

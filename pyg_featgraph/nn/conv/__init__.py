@@ -4,6 +4,7 @@ from pyg_featgraph.nn.conv.field_linear import FieldLinear
 from pyg_featgraph.nn.conv.fignn_conv import FiGNNConv
 from pyg_featgraph.nn.conv.fives_conv import FIVESConv
 from pyg_featgraph.nn.conv.graphfm_conv import GraphFMConv
+from pyg_featgraph.nn.conv.induced_set_conv import InducedSetConv
 from pyg_featgraph.nn.conv.interaction_conv import InteractionConv
 from pyg_featgraph.nn.conv.self_attention_conv import SelfAttentionConv
 
@@ -13,5 +14,6 @@ __all__ = [
     'FiGNNConv',
     'FIVESConv',
     'GraphFMConv',
+    'InducedSetConv',
     'InteractionConv',
 ]

@@ -3,11 +3,15 @@ r"""Learnable edge structure: modules that score, weigh or prune edges."""
 from pyg_featgraph.nn.edge.adjacency_tensor import AdjacencyTensor
 from pyg_featgraph.nn.edge.attention_edge import AttentionEdge
 from pyg_featgraph.nn.edge.hadamard_score import HadamardScore
+from pyg_featgraph.nn.edge.soft_threshold import SoftThreshold
+from pyg_featgraph.nn.edge.subset_edge import SubsetEdge
 from pyg_featgraph.nn.edge.top_m import TopM
 
 __all__ = [
     'AdjacencyTensor',
     'AttentionEdge',
     'HadamardScore',
+    'SoftThreshold',
+    'SubsetEdge',
     'TopM',
 ]

@@ -4,6 +4,7 @@ from pyg_featgraph.nn.kernels.hadamard_attention import (
     attention_weights,
     hadamard_attention,
 )
+from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
 from pyg_featgraph.nn.kernels.pair_score import pair_score
 from pyg_featgraph.nn.kernels.top_m import top_m_mask
 from pyg_featgraph.nn.kernels.tuple_product import (
@@ -16,6 +17,7 @@ __all__ = [
     'TuplePlan',
     'attention_weights',
     'hadamard_attention',
+    'induced_set_attention',
     'pair_score',
     'plan_tuples',
     'top_m_mask',

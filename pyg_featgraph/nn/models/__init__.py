@@ -7,6 +7,7 @@ from pyg_featgraph.nn.models.deepfm import DeepFM
 from pyg_featgraph.nn.models.derive import derive_interactions
 from pyg_featgraph.nn.models.dnn import DNN
 from pyg_featgraph.nn.models.effects import pair_effects
+from pyg_featgraph.nn.models.featnet import FeatNet
 from pyg_featgraph.nn.models.fignn import FiGNN
 from pyg_featgraph.nn.models.fives import FIVES
 from pyg_featgraph.nn.models.fm import FM
@@ -26,6 +27,7 @@ __all__ = [
     'IPNN',
     'AutoInt',
     'AIM',
+    'FeatNet',
     'FiGNN',
     'FIVES',
     'GraphFM',

@@ -1,0 +1,358 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from pyg_featgraph.data import FieldInfo, FieldTable
+from pyg_featgraph.interactions import Interaction, InteractionSet
+from pyg_featgraph.nn.conv.induced_set_conv import InducedSetConv
+from pyg_featgraph.nn.edge.subset_edge import SubsetEdge
+from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.models.base import (
+    FieldModel,
+    batch_vector,
+    data_to_rows,
+)
+from pyg_featgraph.nn.models.grouped_mlp import GroupedMLP
+
+#: How many combinations of more than two fields are kept in a ranking.
+MAX_COMBINATIONS = 10_000
+
+
+class DeadEdges(NamedTuple):
+    r"""What no row of some data makes use of, see :meth:`FeatNet.dead`.
+
+    Args:
+        edges (torch.Tensor): Which edges from a field to a subset, with shape
+            :math:`(n, S)`.
+        subsets (torch.Tensor): Which subsets, with shape :math:`(S)`.
+        queries (torch.Tensor): Which queries, with shape :math:`(S, E)`.
+    """
+
+    edges: Tensor
+    subsets: Tensor
+    queries: Tensor
+
+
+class FeatNet(FieldModel):
+    r"""The model of the `"FeatNet: Feature Interaction Pruning Networks for
+    CTR Prediction"` paper.
+
+    The embeddings decide which fields are members of each of :math:`S` subsets
+    (:class:`~pyg_featgraph.nn.SubsetEdge`), and :math:`E` queries of each
+    subset which of its members they combine
+    (:class:`~pyg_featgraph.nn.InducedSetConv`). Both prune with learned
+    thresholds. Each subset has a perceptron of its own, on the concatenated
+    combinations of all its queries, and
+
+    .. math::
+        \hat{y} = \mathbf{w}^{\top} \big\Vert_{s=1}^{S} \, \mathrm{MLP}_s
+        \big( \mathbf{x}^{\prime}_{s1} \Vert \ldots \Vert
+        \mathbf{x}^{\prime}_{sE} \big) + b.
+
+    Time and memory are linear in the number of fields. An absent field is
+    member of no subset.
+
+    Pruned edges have no gradient: a field, subset or query that is pruned in
+    all rows stays so. :meth:`warn_dead` finds them. Thresholds learn slowly;
+    weight decay, or a higher initial value, prunes more.
+    :obj:`interactions(table, by="edges")` ranks what survives together, which
+    is where the queries look; :obj:`interactions(table)` ranks pairs by what
+    they do to the logit.
+
+    Args:
+        info (FieldInfo): The layout of the fields.
+        embedding_dim (int, optional): The size of the node vectors.
+            (default: :obj:`16`)
+        num_subsets (int, optional): The number :math:`S` of subsets.
+            (default: :obj:`10`)
+        num_queries (int, optional): The number :math:`E` of queries of each
+            subset; the paper has 16 and, elsewhere, 40. (default: :obj:`16`)
+        rank (int, optional): The size of the layer that weighs fields.
+            (default: :obj:`4`)
+        hidden_channels (list of int, optional): The sizes of the layers of
+            each perceptron. (default: :obj:`[128, 128, 128]`)
+        dropout (float, optional): Dropout probability of each layer of the
+            perceptrons. (default: :obj:`0`)
+        threshold_init (float, optional): The initial :math:`\tau` of all
+            thresholds, see :class:`~pyg_featgraph.nn.SoftThreshold`.
+            (default: :obj:`-7`)
+        share_queries (bool, optional): If set to :obj:`True`, all subsets have
+            the same queries. (default: :obj:`False`)
+        share_keys (bool, optional): If set to :obj:`False`, each subset has
+            its own keys. (default: :obj:`True`)
+        share_thresholds (bool, optional): If set to :obj:`False`, each subset
+            has its own thresholds of scores. (default: :obj:`True`)
+        embedding_std (float, optional): The standard deviation of the initial
+            node vectors. (default: :obj:`0.1`)
+        sparse (bool, optional): Whether the table has sparse gradients.
+            (default: :obj:`False`)
+    """
+
+    def __init__(
+        self,
+        info: FieldInfo,
+        embedding_dim: int = 16,
+        num_subsets: int = 10,
+        num_queries: int = 16,
+        rank: int = 4,
+        hidden_channels: Sequence[int] = (128, 128, 128),
+        dropout: float = 0.0,
+        threshold_init: float = -7.0,
+        share_queries: bool = False,
+        share_keys: bool = True,
+        share_thresholds: bool = True,
+        embedding_std: float = 0.1,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(
+            info,
+            embedding_dim=embedding_dim,
+            num_subsets=num_subsets,
+            num_queries=num_queries,
+            rank=rank,
+            hidden_channels=list(hidden_channels),
+            dropout=dropout,
+            threshold_init=threshold_init,
+            share_queries=share_queries,
+            share_keys=share_keys,
+            share_thresholds=share_thresholds,
+            embedding_std=embedding_std,
+            sparse=sparse,
+        )
+        n = info.num_fields
+        self.embedding = FieldEmbedding(
+            info, embedding_dim, std=embedding_std, sparse=sparse
+        )
+        self.edge = SubsetEdge(
+            embedding_dim, n, num_subsets, rank, threshold_init
+        )
+        self.conv = InducedSetConv(
+            embedding_dim,
+            n,
+            num_subsets,
+            num_queries,
+            share_queries,
+            share_keys,
+            share_thresholds,
+            threshold_init,
+        )
+        channels = [num_queries * embedding_dim, *hidden_channels]
+        self.mlp = GroupedMLP(channels, num_subsets, dropout)
+        self.lin = torch.nn.Linear(num_subsets * channels[-1], 1)
+
+    def forward(self, data: Data) -> Tensor:
+        r"""The logits :math:`(B)` of a batch."""
+        x = self.embedding.embed(data)
+        if x.dim() == 3:
+            out = self.conv(x, self.edge(x))
+        else:
+            batch, size = batch_vector(data)
+            weight = self.edge(x, data.field)
+            edges = self.conv.edges(weight, batch)
+            out = self.conv(x, weight, edges, data.field, size)
+        out = self.mlp(out.flatten(2))
+        return self.lin(out.flatten(1)).squeeze(-1)
+
+    @property
+    def coverage(self) -> int:
+        r"""The number :math:`S \cdot E` of field combinations of a row."""
+        return self.conv.num_subsets * self.conv.num_queries
+
+    @torch.no_grad()
+    def subset_weights(self, data: Data | FieldTable) -> Tensor:
+        r"""The weights :math:`(B, n, S)` of the edges from fields to subsets,
+        zero if they are pruned or the field is absent.
+
+        The number of features in different subsets (Figure 3 of the paper)
+        is :obj:`(model.subset_weights(data) > 0).sum(1)`.
+
+        Args:
+            data (Data or FieldTable): A batch of field graphs, or a table.
+        """
+        return torch.cat([weight for _, weight, _ in self._parts(data)])
+
+    @torch.no_grad()
+    def scores(self, data: Data | FieldTable) -> Tensor:
+        r"""The scores :math:`(B, S, E, n)` of each field for each query, zero
+        if they are pruned or the field is absent.
+
+        Args:
+            data (Data or FieldTable): A batch of field graphs, or a table.
+        """
+        parts = [self.conv.scores(x, w) for x, w, _ in self._parts(data)]
+        return torch.cat(parts).movedim(1, -1)
+
+    @torch.no_grad()
+    def orders(self, data: Data | FieldTable) -> Tensor:
+        r"""The number :math:`(B, S, E)` of fields in each combination (Figure
+        4 of the paper).
+
+        Args:
+            data (Data or FieldTable): A batch of field graphs, or a table.
+        """
+        parts = self._parts(data)
+        return torch.cat([(s > 0).sum(1) for s in self._part_scores(parts)])
+
+    @torch.no_grad()
+    def subset_members(self, data: Data | FieldTable) -> Tensor:
+        r"""In which share of the rows each field is member of each subset,
+        with shape :math:`(n, S)`; of the rows that have the field.
+
+        Args:
+            data (Data or FieldTable): A batch of field graphs, or a table.
+        """
+        members, present = self._count_members(data)
+        return members / present.clamp(min=1).unsqueeze(1)
+
+    @torch.no_grad()
+    def pruned_share(self, data: Data | FieldTable) -> Tensor:
+        r"""The share :math:`(S)` of the fields that each subset has pruned, of
+        those present; the paper has 0.05 to 0.3, and 0.1 on average.
+
+        Args:
+            data (Data or FieldTable): A batch of field graphs, or a table.
+        """
+        members, present = self._count_members(data)
+        return 1 - members.sum(0) / present.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def dead(self, data: Data | FieldTable) -> DeadEdges:
+        r"""What is pruned in every row: edges from fields (those that no row
+        has are not counted), subsets without members and queries that combine
+        nothing. It gets no gradient from these rows.
+
+        Args:
+            data (Data or FieldTable): A batch of field graphs, or a table,
+                large enough to speak for all rows.
+        """
+        shape = self.conv.num_subsets, self.conv.num_queries
+        device = self.lin.weight.device
+        queries = torch.zeros(shape, dtype=torch.bool, device=device)
+        members, present = self._count_members(data)
+        for score in self._part_scores(self._parts(data)):
+            queries |= (score > 0).any(dim=1).any(dim=0)
+        pruned = members == 0
+        return DeadEdges(
+            pruned & (present > 0).unsqueeze(1), pruned.all(dim=0), ~queries
+        )
+
+    def warn_dead(self, data: Data | FieldTable) -> None:
+        r"""Warns if there are dead subsets or queries, see :meth:`dead`. Dead
+        edges alone are what pruning is for.
+
+        Args:
+            data (Data or FieldTable): A batch of field graphs, or a table,
+                large enough to speak for all rows.
+        """
+        _, subsets, queries = self.dead(data)
+        if queries.any():
+            warnings.warn(
+                f'{int(subsets.sum())} of {subsets.numel()} subsets have no '
+                f'members and {int(queries.sum())} of {queries.numel()} '
+                'queries combine nothing in any of these rows. They get no '
+                'gradient and may stay so: train anew with a lower '
+                "'threshold_init', learning rate or weight decay, or with "
+                'fewer subsets and queries',
+                stacklevel=2,
+            )
+
+    @torch.no_grad()
+    def _interactions_by_edges(
+        self, data: FieldTable | None, num_rows: int, seed: int
+    ) -> InteractionSet:
+        # Every query of every row is one combination. Its weight is the
+        # geometric mean of the weights in its sum; the score is the mean over
+        # all queries and rows. Larger combinations count as a whole only,
+        # pairs also where they are part of a larger one: there are few of
+        # them, and most queries keep many fields.
+        table = self._rows_for(data)
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(table), generator=generator)[:num_rows]
+        n = self.info.num_fields
+        weights, counts = np.zeros((n, n)), np.zeros((n, n))
+        larger, strengths = [], []
+        for x, weight, _ in self._parts(table.subset(rows)):
+            alpha = self.conv.scores(x, weight) * weight.unsqueeze(3)
+            alpha = alpha.movedim(1, -1).flatten(0, 2).double().cpu()
+            member = alpha > 0
+            root, one = alpha.sqrt(), member.double()
+            weights += (root.t() @ root).numpy()
+            counts += (one.t() @ one).numpy()
+            is_larger = member.sum(dim=1) > 2
+            alpha, member = alpha[is_larger], member[is_larger]
+            log = alpha.where(member, 1).log().sum(dim=1)
+            strengths.append((log / member.sum(dim=1)).exp().numpy())
+            larger.append(np.packbits(member.numpy(), axis=1))
+        total = max(1, rows.numel() * self.coverage)
+        first, second = np.nonzero(np.triu(counts, 1))
+        found: list[tuple[tuple[int, ...], float, float]] = [
+            ((i, j), weights[i, j], counts[i, j])
+            for i, j in zip(first.tolist(), second.tolist(), strict=True)
+        ]
+        found += _sum_equal(np.concatenate(larger), np.concatenate(strengths))
+        return InteractionSet(
+            Interaction(
+                tuple(self.info.names[i] for i in fields),
+                strength / total,
+                f'{self.__class__.__name__} edges',
+                {'frequency': count / total},
+            )
+            for fields, strength, count in found
+        )
+
+    def _parts(
+        self, data: Data | FieldTable
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        # Node vectors, weights of edges to subsets and which fields are
+        # present, as rows, of some rows at a time.
+        n, device = self.info.num_fields, self.lin.weight.device
+        parts: Any = [data]
+        if isinstance(data, FieldTable):
+            starts = range(0, len(data), 64)
+            parts = (data.batch(slice(i, i + 64)).to(device) for i in starts)
+        for part in parts:
+            x = self.embedding.embed(part)
+            weight = self.edge(x, None if x.dim() == 3 else part.field)
+            present = torch.ones_like(weight[..., :1])
+            x, weight, present = (
+                data_to_rows(v, part, n) for v in (x, weight, present)
+            )
+            yield x, weight, present.squeeze(2) > 0
+
+    def _part_scores(
+        self, parts: Iterator[tuple[Tensor, Tensor, Tensor]]
+    ) -> Iterator[Tensor]:
+        return (self.conv.scores(x, weight) for x, weight, _ in parts)
+
+    def _count_members(self, data: Data | FieldTable) -> tuple[Tensor, Tensor]:
+        # In how many rows a field is member of each subset, and present.
+        counts = [
+            ((weight > 0).sum(dim=0), present.sum(dim=0))
+            for _, weight, present in self._parts(data)
+        ]
+        members, presents = zip(*counts, strict=True)
+        return torch.stack(members).sum(dim=0), torch.stack(presents).sum(dim=0)
+
+
+def _sum_equal(
+    packed: Any, strength: Any
+) -> list[tuple[tuple[int, ...], float, float]]:
+    # The members of each different combination, the sum of its weights and
+    # how often there is one, for those of the largest sums.
+    packed, inverse = np.unique(packed, axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    total = np.bincount(inverse, strength, len(packed))
+    count = np.bincount(inverse, minlength=len(packed))
+    best = np.argsort(-total, kind='stable')[:MAX_COMBINATIONS]
+    members = np.unpackbits(packed[best], axis=1)
+    return [
+        (tuple(np.nonzero(m)[0].tolist()), float(t), float(c))
+        for m, t, c in zip(members, total[best], count[best], strict=True)
+    ]

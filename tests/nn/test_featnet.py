@@ -1,0 +1,89 @@
+import pytest
+import torch
+from featnet_loops import (
+    INFO,
+    SHARES,
+    D,
+    float_model,
+    make_batch,
+    make_model,
+    model_by_loops,
+)
+from loops import as_nodes, assert_same
+
+from pyg_featgraph.nn import (
+    FeatNet,
+)
+from pyg_featgraph.nn.models.grouped_mlp import GroupedMLP
+
+
+@pytest.mark.parametrize('options', SHARES, ids=str)
+@pytest.mark.parametrize('drop', [0.0, 0.4])
+def test_model_is_the_equations(options, drop):
+    model, batch = make_model(**options), make_batch(drop=drop)
+    expected = model_by_loops(model, batch)
+    others = [model(batch)]
+    if drop == 0:
+        others.append(model(as_nodes(batch)))
+    inputs = [*model.parameters()]
+    grad = torch.autograd.grad(expected.sum(), inputs, retain_graph=True)
+    assert all((g != 0).any() for g in grad)
+    assert_same(expected, others, inputs)
+
+
+def test_absent_fields_are_members_of_nothing():
+    model, batch = make_model(), make_batch(20, drop=0.3)
+    zero = batch.clone()
+    del zero.present
+    zero.slot_value = zero.slot_value * batch.present[:, INFO.slot_field]
+    torch.testing.assert_close(model(zero), model(batch))
+    weight, scores = model.subset_weights(batch), model.scores(batch)
+    assert (weight[~batch.present] == 0).all()
+    assert (scores.movedim(3, 1)[~batch.present] == 0).all()
+    assert (scores > 0).any()
+
+
+@pytest.mark.parametrize(('subsets', 'queries'), [(1, 1), (7, 2)])
+def test_subsets_and_queries_change_the_head_only(subsets, queries):
+    model = FeatNet(INFO, D, subsets, queries, hidden_channels=[6]).double()
+    assert model(make_batch()).size() == (6,)
+    assert model.coverage == subsets * queries
+    assert model.mlp.lins[0].weight.size() == (1, subsets, queries * D, 6)
+    assert model.lin.weight.size() == (1, subsets * 6)
+    plain = FeatNet(INFO, D, subsets, queries, hidden_channels=[]).double()
+    assert plain(make_batch()).size() == (6,)
+
+
+def test_grouped_perceptrons_are_those_of_each_group():
+    mlp = GroupedMLP([4, 6, 3], 5)
+    x = torch.randn(7, 5, 4)
+    for g, out in enumerate(mlp(x).unbind(1)):
+        single = x[:, g]
+        for lin in mlp.lins:
+            single = (single @ lin.weight[0, g] + lin.bias[0, g]).relu()
+        torch.testing.assert_close(out, single)
+    assert str(mlp) == 'GroupedMLP([4, 6, 3], num_groups=5)'
+    mlp = GroupedMLP([4, 1000], 1, dropout=0.4)
+    share = (mlp(torch.ones(1, 1, 4)) == 0).float().mean()
+    rest = (mlp.eval()(torch.ones(1, 1, 4)) == 0).float().mean()
+    assert share > rest + 0.1
+
+
+def test_reset_parameters(table):
+    model = float_model(table.info)
+    model.reset_parameters()
+    assert (model.edge.threshold.weight == -7).all()
+    assert (model.conv.threshold.weight == -7).all()
+    assert (model.edge.lin2.weight >= 0).all()
+    assert model.conv.query.std() > 0
+
+
+def test_everything_has_a_gradient_at_first(table):
+    model = FeatNet(table.info, num_subsets=4, num_queries=4)
+    model.loss(table[:512]).backward()
+    for name, parameter in model.named_parameters():
+        if name != 'embedding.weight':
+            live = (parameter.grad != 0).float().mean()
+            # Some units of the perceptrons are zero for all rows:
+            is_head = name.startswith(('mlp', 'lin'))
+            assert live > (0.3 if is_head else 0.99), name
