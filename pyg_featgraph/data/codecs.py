@@ -278,10 +278,9 @@ class VectorCodec(Codec):
         return ids, value
 
     def _stack(self, column: pd.Series) -> Floats:
-        sizes = column.map(np.size).to_numpy()
-        if (sizes != self.slots).any():
-            what = f'is not a vector of {self.slots} numbers'
-            raise_at(column, sizes != self.slots, what)
+        wrong = np.array([np.size(x) != self.slots for x in column], bool)
+        if wrong.any():
+            raise_at(column, wrong, f'is not a vector of {self.slots} numbers')
         try:
             x = np.array(column.tolist(), dtype=np.float64)
         except (TypeError, ValueError) as error:
@@ -290,7 +289,7 @@ class VectorCodec(Codec):
                 f'{error}'
             ) from error
         x = x.reshape(len(column), self.slots)
-        wrong = ~np.isfinite(x).all(axis=1)
+        wrong = np.array([not np.isfinite(row).all() for row in x], bool)
         if wrong.any():
             raise_at(column, wrong, 'is not finite')
         return x

@@ -165,7 +165,7 @@ def aim_search(
         ImportError: If Lightning is not installed.
     """
     require('lightning.pytorch', 'train')
-    from pyg_featgraph.search.module import GateModule
+    from pyg_featgraph.search.gates import GateModule
 
     if retrain not in (None, 'scratch', 'finetune'):
         raise ValueError(

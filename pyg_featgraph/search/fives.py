@@ -114,7 +114,7 @@ def fives_search(
         ImportError: If Lightning is not installed.
     """
     require('lightning.pytorch', 'train')
-    from pyg_featgraph.search.module import BilevelModule
+    from pyg_featgraph.training.bilevel import BilevelModule
 
     if retrain not in (None, 'scratch', 'finetune'):
         raise ValueError(

@@ -87,7 +87,15 @@ class FieldModule(pl.LightningModule):
         r"""Lowers the loss of a batch by one step of some optimizers."""
         loss = self.model.loss(batch)
         self.model.zero_grad()
-        self.manual_backward(loss)
+        # Gradients of other parameters would be computed for nothing:
+        inputs = [
+            p
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+            for p in group['params']
+            if p.requires_grad
+        ]
+        self.manual_backward(loss, inputs=inputs)
         for optimizer in optimizers:
             optimizer.step()
         self.log(
@@ -101,6 +109,9 @@ class FieldModule(pl.LightningModule):
 
     def validation_step(self, batch: FieldBatch, batch_idx: int) -> None:
         self._evaluate(batch, 'valid')
+        if batch_idx == 0:
+            figures = self.model.monitor(batch)
+            self.log_dict(figures, prog_bar=True, batch_size=1)
 
     def test_step(self, batch: FieldBatch, batch_idx: int) -> None:
         self._evaluate(batch, 'test')
@@ -118,3 +129,13 @@ class FieldModule(pl.LightningModule):
         options = {'prog_bar': True, 'batch_size': batch.num_graphs}
         self.log(f'{stage}_loss', mean, **options)
         self.log_dict(metrics, **options)
+
+
+def other_parameters(
+    model: FieldModel, chosen: list[torch.nn.Parameter]
+) -> list[torch.nn.Parameter]:
+    r"""The parameters that are trained, but for those chosen."""
+    ids = {id(p) for p in chosen}
+    return [
+        p for p in model.parameters() if p.requires_grad and id(p) not in ids
+    ]

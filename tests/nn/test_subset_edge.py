@@ -106,7 +106,7 @@ def test_no_subset_starts_without_members():
         edge = SubsetEdge(16, 10, 20, 4)
         assert (edge(torch.randn(8, 10, 16)) > 0).all()
     p = torch.stack([SubsetEdge(16, 10, 20)(torch.randn(8, 10, 16))])
-    assert 0.7 < p.mean() < 1.3
+    assert 0.4 < p.mean() < 0.6
     assert str(edge) == 'SubsetEdge(16, num_fields=10, num_subsets=20, rank=4)'
 
 

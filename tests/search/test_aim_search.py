@@ -21,7 +21,7 @@ from pyg_featgraph.nn import AIM, FieldModel, RaggedEmbedding
 from pyg_featgraph.optim import GRDA
 from pyg_featgraph.search import aim_search
 from pyg_featgraph.search.aim import extend_tuples
-from pyg_featgraph.search.module import GateModule
+from pyg_featgraph.search.gates import GateModule
 from pyg_featgraph.training import predict
 from pyg_featgraph.training.module import FieldModule
 

@@ -16,8 +16,8 @@ from pyg_featgraph.data import FieldEncoder, FieldSchema
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FIVES, FieldModel
 from pyg_featgraph.search import fives_search
-from pyg_featgraph.search.module import BilevelModule
 from pyg_featgraph.training import predict
+from pyg_featgraph.training.bilevel import BilevelModule
 
 OPTIONS = {'progress': False, 'batch_size': 128, 'accelerator': 'cpu'}
 

@@ -21,8 +21,8 @@ class SubsetEdge(torch.nn.Module):
 
     There is no bias, and :math:`\sigma` is positive: a subset whose row of
     :math:`\mathbf{W}_2` is negative has no members at all, and no gradient to
-    change that. So :math:`\mathbf{W}_2` is positive at first, and a typical
-    weight one.
+    change that. So :math:`\mathbf{W}_2` is positive at first; a typical weight
+    is a half, which a threshold can exceed.
 
     Args:
         in_channels (int): Size of each node vector.
@@ -63,8 +63,8 @@ class SubsetEdge(torch.nn.Module):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         glorot(self.lin1.weight)
-        # The sigmoid is about a half, so that weights are one on average:
-        torch.nn.init.uniform_(self.lin2.weight, 0, 4 / self.rank)
+        # The sigmoid is about a half, so that weights are a half on average:
+        torch.nn.init.uniform_(self.lin2.weight, 0, 2 / self.rank)
         self.threshold.reset_parameters()
 
     def forward(self, x: Tensor, field: Tensor | None = None) -> Tensor:

@@ -58,9 +58,9 @@ class FieldModel(torch.nn.Module):
         return F.binary_cross_entropy_with_logits(self(data), data.y)
 
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
-        r"""The parameters that choose interactions; a
-        :func:`~pyg_featgraph.search.fives_search` learns them apart from all
-        others. None by default.
+        r"""The parameters that choose interactions, which
+        :func:`~pyg_featgraph.training.fit` can learn apart from all others.
+        None by default.
         """
         return []
 
@@ -106,6 +106,15 @@ class FieldModel(torch.nn.Module):
         )
         # Below are differences of rounding in single precision:
         return InteractionSet(x for x in ranking if x.score > 1e-5).top(top)
+
+    def monitor(self, data: Data) -> dict[str, float]:
+        r"""What there is to tell of the edges during training, which shows it
+        after each epoch; the model may warn as well. Nothing by default.
+
+        Args:
+            data (Data): A batch of validation rows.
+        """
+        return {}
 
     def edge_weights(self, data: Data) -> list[Tensor]:
         r"""The edge weights of each layer, for models that have some.

@@ -60,8 +60,11 @@ class FeatNet(FieldModel):
     member of no subset.
 
     Pruned edges have no gradient: a field, subset or query that is pruned in
-    all rows stays so. :meth:`warn_dead` finds them. Thresholds learn slowly;
-    weight decay, or a higher initial value, prunes more.
+    all rows stays so. Training tells of it, see :meth:`monitor`.
+    :obj:`fit(..., architecture_lr=0.03)` learns thresholds on validation rows.
+    The paper learns them on training rows, where fields without effect seem
+    of use as well, since their embeddings learn the rows by heart.
+
     :obj:`interactions(table, by="edges")` ranks what survives together, which
     is where the queries look; :obj:`interactions(table)` ranks pairs by what
     they do to the logit.
@@ -142,6 +145,8 @@ class FeatNet(FieldModel):
             share_keys,
             share_thresholds,
             threshold_init,
+            # Members have about half the length of a node vector, twice:
+            query_std=4.0,
         )
         channels = [num_queries * embedding_dim, *hidden_channels]
         self.mlp = GroupedMLP(channels, num_subsets, dropout)
@@ -159,6 +164,10 @@ class FeatNet(FieldModel):
             out = self.conv(x, weight, edges, data.field, size)
         out = self.mlp(out.flatten(2))
         return self.lin(out.flatten(1)).squeeze(-1)
+
+    def architecture_parameters(self) -> list[torch.nn.Parameter]:
+        r"""The thresholds of both kinds of edges."""
+        return [self.edge.threshold.weight, self.conv.threshold.weight]
 
     @property
     def coverage(self) -> int:
@@ -243,9 +252,12 @@ class FeatNet(FieldModel):
             pruned & (present > 0).unsqueeze(1), pruned.all(dim=0), ~queries
         )
 
-    def warn_dead(self, data: Data | FieldTable) -> None:
-        r"""Warns if there are dead subsets or queries, see :meth:`dead`. Dead
-        edges alone are what pruning is for.
+    def monitor(self, data: Data | FieldTable) -> dict[str, float]:
+        r"""The share of the edges to subsets that is pruned, and the numbers
+        of dead subsets and queries, see :meth:`dead`.
+
+        Warns if there are such subsets or queries. Dead edges alone are what
+        pruning is for.
 
         Args:
             data (Data or FieldTable): A batch of field graphs, or a table,
@@ -262,6 +274,11 @@ class FeatNet(FieldModel):
                 'fewer subsets and queries',
                 stacklevel=2,
             )
+        return {
+            'pruned': float(self.pruned_share(data).mean()),
+            'dead_subsets': float(subsets.sum()),
+            'dead_queries': float(queries.sum()),
+        }
 
     @torch.no_grad()
     def _interactions_by_edges(
@@ -321,10 +338,11 @@ class FeatNet(FieldModel):
             x = self.embedding.embed(part)
             weight = self.edge(x, None if x.dim() == 3 else part.field)
             present = torch.ones_like(weight[..., :1])
-            x, weight, present = (
-                data_to_rows(v, part, n) for v in (x, weight, present)
-            )
-            yield x, weight, present.squeeze(2) > 0
+            rows = (data_to_rows(v, part, n) for v in (x, weight, present))
+            # Few at a time, as there are many scores:
+            chunks = (v.split(64) for v in rows)
+            for x, weight, present in zip(*chunks, strict=True):
+                yield x, weight, present.squeeze(2) > 0
 
     def _part_scores(
         self, parts: Iterator[tuple[Tensor, Tensor, Tensor]]

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyg_featgraph.plot.figure import PLAIN, new_figure, short
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pyg_featgraph.interactions import InteractionSet
+
+# The label, colour (of the Okabe-Ito palette) and marker of each order:
+_STYLES = {
+    2: ('order 2', PLAIN, 'o'),
+    3: ('order 3', '#009E73', '^'),
+    4: ('order 4 and above', '#CC79A7', 's'),
+}
+# In inches, the height of a name and of what is around the axes:
+_LINE, _AROUND = 0.16, 1.2
+
+
+def plot_counts(
+    counts: InteractionSet,
+    highlight: int | Iterable[Iterable[str]] | None = None,
+    significance: float | None = None,
+    top: int | None = None,
+) -> Figure:
+    r"""Draws how often interactions occur against their ranks, as Figure 2 of
+    the `"Feature Interaction Interpretability: A Case for Explaining
+    Ad-Recommendation Systems via Neural Interaction Detection"
+    <https://arxiv.org/abs/2006.10966>`_ (GLIDER) paper does, with a colour
+    and a marker for each order.
+
+    Args:
+        counts (InteractionSet): Interactions of two or more fields whose
+            scores are counts.
+        highlight (int or iterable of tuple, optional): The interactions to
+            name: so many of the first, or those given, such as those planted
+            in a synthetic table. (default: :obj:`None`)
+        significance (float, optional): The count above which an interaction
+            is significant, drawn as a line. (default: :obj:`None`)
+        top (int, optional): How many entries to show (the paper has 50),
+            :obj:`None` for all. (default: :obj:`None`)
+
+    Returns:
+        matplotlib.figure.Figure: The figure.
+    """
+    shown = counts.top(top)
+    values = np.array([x.score for x in shown])
+    orders = np.array([x.order for x in shown])
+    if (values < 0).any():
+        raise ValueError(f"'counts' has negative scores (got {values.min()})")
+    if (orders < 2).any():
+        raise ValueError("'counts' has entries of a single field")
+    title = f'{len(shown)} of {len(counts)} interactions'
+    named: list[int] = []
+    if highlight is not None:
+        if isinstance(highlight, int):
+            highlight = [x.fields for x in shown.top(highlight)]
+        wanted = {frozenset(fields) for fields in highlight}
+        named = [i for i, x in enumerate(shown) if {*x.fields} in wanted]
+        title += f', {len(named)} of {len(wanted)} highlighted'
+    names = [' x '.join(map(short, shown[i].fields)) for i in named]
+    height = 3.4 + _LINE * len(names)
+    longest = max(map(len, names), default=0)
+    figure = new_figure(6 + longest * 8 * 0.5 / 72, height)
+    axis = figure.add_subplot()
+    for order, (label, colour, marker) in _STYLES.items():
+        (of_order,) = np.nonzero(orders.clip(max=max(_STYLES)) == order)
+        if of_order.size:
+            axis.scatter(
+                of_order + 1,
+                values[of_order],
+                s=22,
+                c=colour,
+                marker=marker,
+                label=label,
+                zorder=3,
+                # Whole where it lies on the axes:
+                clip_on=False,
+            )
+    if significance is not None:
+        above = int((values > significance).sum())
+        axis.axhline(
+            significance,
+            color='#333333',
+            linestyle='--',
+            linewidth=1,
+            label=f'significant above {significance:g} ({above})',
+        )
+    highest = max([*values, significance or 0, 1])
+    line = _LINE / (height - _AROUND)
+    # Each name needs room for itself and those below it:
+    needed = [values[i] / (1 - (k + 2) * line) for k, i in enumerate(named)]
+    limit = max([1.05 * highest, *needed])
+    axis.set_ylim(0, limit)
+    axis.set_xlim(0, len(shown) + 1)
+    _write_names(axis, values, named, names, line * limit)
+    axis.set_xlabel('rank')
+    axis.set_ylabel('occurrence count')
+    axis.set_title(title)
+    if axis.get_legend_handles_labels()[0]:
+        figure.legend(loc='outside lower center', ncols=4)
+    return figure
+
+
+def _write_names(
+    axis: Any,
+    values: Any,
+    named: list[int],
+    names: list[str],
+    line: float,
+) -> None:
+    # Right of and above its point, where those of lower counts cannot be, and
+    # above the names of those:
+    lowest = 0.0
+    for i, name in reversed([*zip(named, names, strict=True)]):
+        lowest = max(lowest, values[i]) + line
+        axis.annotate(
+            name,
+            (i + 1, values[i]),
+            (i + 1 + 0.02 * len(values), lowest),
+            verticalalignment='center',
+            fontsize=8,
+            arrowprops={
+                'arrowstyle': '-',
+                'color': '#999999',
+                'linewidth': 0.7,
+                'relpos': (0, 0.5),
+            },
+        )

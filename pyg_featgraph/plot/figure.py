@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyg_featgraph.atomic import replacing
+from pyg_featgraph.errors import require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Two colours of the Okabe-Ito palette, which colour-blind people tell apart:
+PLAIN, MARKED = '#56B4E9', '#D55E00'
+_LONGEST_NAME = 24
+
+
+def save_figure(
+    figure: Figure, path: str | os.PathLike[str], dpi: int = 120
+) -> None:
+    r"""Writes a figure, as a whole or not at all.
+
+    Args:
+        figure (matplotlib.figure.Figure): The figure.
+        path (str): The file, whose suffix picks the format (PNG if it has
+            none).
+        dpi (int, optional): Pixels per inch. (default: :obj:`120`)
+    """
+    suffix = Path(path).suffix[1:]
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=suffix or 'png', dpi=dpi)
+
+
+def new_figure(width: float, height: float) -> Any:
+    figure = require('matplotlib.figure', 'plot').Figure(
+        figsize=(width, height), layout='constrained'
+    )
+    require('matplotlib.backends.backend_agg', 'plot').FigureCanvasAgg(figure)
+    return figure
+
+
+def label_patch(label: str, **kwargs: Any) -> Any:
+    return require('matplotlib.patches', 'plot').Patch(label=label, **kwargs)
+
+
+def short(name: str) -> str:
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return name[: _LONGEST_NAME - 1] + '…'
+
+
+def pair_positions(
+    marks: Iterable[Iterable[str]], names: Sequence[str]
+) -> list[tuple[int, int]]:
+    position = {name: i for i, name in enumerate(names)}
+    pairs = [pair for pair in map(tuple, marks) if len(pair) == 2]
+    unknown = {name for pair in pairs for name in pair} - set(names)
+    if unknown:
+        raise ValueError(f"'marks' name unknown fields {sorted(unknown)}")
+    return [(position[a], position[b]) for a, b in pairs]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pyg_featgraph.plot.figure import (
+    MARKED,
+    PLAIN,
+    label_patch,
+    new_figure,
+    short,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pyg_featgraph.interactions import InteractionSet
+
+
+def plot_interactions(
+    interactions: InteractionSet,
+    top: int | None = 20,
+    truth: Iterable[Iterable[str]] | None = None,
+) -> Figure:
+    r"""Draws the head of a ranking as bars.
+
+    Args:
+        interactions (InteractionSet): The ranking.
+        top (int, optional): How many entries to show, :obj:`None` for all.
+            (default: :obj:`20`)
+        truth (iterable of tuple, optional): Interactions to mark, such as
+            those planted in a synthetic table. (default: :obj:`None`)
+
+    Returns:
+        matplotlib.figure.Figure: The figure.
+    """
+    shown = interactions.top(top)
+    true = {frozenset(fields) for fields in truth or ()}
+    marked = [{*x.fields} in true for x in shown]
+    figure = new_figure(7, 1.6 + 0.24 * max(len(shown), 1))
+    axis = figure.add_subplot()
+    axis.barh(
+        range(len(shown)),
+        [x.score for x in shown],
+        color=[MARKED if mark else PLAIN for mark in marked],
+    )
+    names = [' x '.join(map(short, x.fields)) for x in shown]
+    axis.set_yticks(range(len(shown)), names, fontsize=8)
+    axis.set_ylim(max(len(shown), 1) - 0.4, -0.6)
+    axis.set_xlabel('score')
+    axis.set_title(f'{len(shown)} of {len(interactions)} interactions')
+    if truth is not None:
+        label = f'planted ({sum(marked)} of {len(true)})'
+        # Outside, as equal scores leave no room between the axes:
+        figure.legend(
+            handles=[
+                label_patch(label, color=MARKED),
+                label_patch('not planted', color=PLAIN),
+            ],
+            loc='outside lower center',
+            ncols=2,
+        )
+    return figure
