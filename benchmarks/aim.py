@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from common import report, spread, time_interleaved
 from sklearn.metrics import log_loss, roc_auc_score
-from tables import DATA, load, summarise
+from tables import DATA, load, load_planted, summarise
 
 from pyg_featgraph.data import FieldEncoder, FieldInfo, FieldTable
-from pyg_featgraph.datasets import Criteo, PlantedInteractions
+from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.nn import AIM, FM, IPNN, DeepFM
 from pyg_featgraph.optim import GRDA
 from pyg_featgraph.search import aim_search
@@ -79,18 +79,7 @@ def load_parts(name, root, seed):
         data = PlantedInteractions(
             80_000, orders, *columns, rank=(1, 3), seed=seed
         )
-        df = data.frame()
-        order = np.random.default_rng(seed).permutation(len(df))
-        rows = np.split(order, [len(df) // 10, len(df) // 5])
-        test, valid, train = (df.iloc[part] for part in rows)
-        schema = data.schema()
-    elif name == 'criteo':
-        reader, data = Criteo(root), None
-        df = reader.frame()
-        order = np.random.default_rng(seed).permutation(len(df))
-        rows = np.split(order, [len(df) // 5, 3 * len(df) // 10])
-        test, valid, train = (df.iloc[part] for part in rows)
-        schema = reader.schema(min_count=max(3, len(df) // 1_000_000))
+        train, valid, test, schema, data = load_planted(data)
     else:
         train, valid, test, schema, data = load(name, root, seed)
     encoder = FieldEncoder(schema).fit(train)
@@ -103,7 +92,7 @@ def main():
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('data', choices=[*PLANTED, *DATA, 'criteo', 'scaling'])
+    parser.add_argument('data', choices=[*PLANTED, *DATA, 'scaling'])
     parser.add_argument('--root', help='folder of the real data')
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--only', nargs='+', help='names of models')

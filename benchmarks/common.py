@@ -1,7 +1,9 @@
-"""What the benchmarks share: interleaved timing and tables with JSON."""
+"""What the benchmarks share: timing, memory, tables with JSON."""
 
 import json
+import multiprocessing
 import platform
+import resource
 import statistics
 import time
 from pathlib import Path
@@ -22,6 +24,29 @@ def time_interleaved(functions, repeats):
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def peak_memory(make, *args):
+    """Megabytes that :obj:`make(*args)()` takes, in a process of its own."""
+    context = multiprocessing.get_context('spawn')
+    queue = context.Queue()
+    process = context.Process(
+        target=_peak_memory, args=(make, args, torch.get_num_threads(), queue)
+    )
+    process.start()
+    process.join()
+    if process.exitcode != 0:
+        raise SystemExit(f'{args} failed')
+    return queue.get()
+
+
+def _peak_memory(make, args, threads, queue):
+    torch.set_num_threads(threads)
+    step = make(*args)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    queue.put((after - before) / 1024)
 
 
 def spread(values, scale=1.0, digits=0):

@@ -4,21 +4,20 @@
     python benchmarks/layouts.py fignn
     python benchmarks/layouts.py fives
     python benchmarks/layouts.py aim
+    python benchmarks/layouts.py featnet
 
 The forms are timed in turns within one process; the peak memory of each is
 taken in a process of its own.
 """
 
 import argparse
-import multiprocessing
-import resource
 
 import torch
-from common import report, spread, time_interleaved
+from common import peak_memory, report, spread, time_interleaved
 from torch.nn.functional import leaky_relu
 
 from pyg_featgraph.data import FieldInfo, FieldTable
-from pyg_featgraph.nn import AIM, FIVES, FiGNN, GraphFM
+from pyg_featgraph.nn import AIM, FIVES, FeatNet, FiGNN, GraphFM
 
 MODELS = {
     'graphfm': lambda info: GraphFM(info),
@@ -32,6 +31,7 @@ MODELS = {
     # All pairs under all four functions:
     'aim': lambda info: AIM(info),
     'aim-inner': lambda info: AIM(info, functions=['inner']),
+    'featnet': lambda info: FeatNet(info),
 }
 
 
@@ -67,6 +67,8 @@ def make_plain(model):
             conv.forward = PlainGraphFM(conv)
     elif isinstance(model, FIVES):
         model.conv.forward = PlainFIVES(model.conv)
+    elif isinstance(model, FeatNet):
+        model.conv.forward = PlainInducedSets(model.conv)
     elif isinstance(model, AIM):
         for _, conv in model.layer.items():
             conv._forward_rows = PlainInteractions(conv)
@@ -124,6 +126,20 @@ class PlainInteractions:
         return out.sum(dim=-1)
 
 
+class PlainInducedSets:
+    """Eqs. 5 to 13 with the members [B, S, n, d] and scores [B, S, E, n]."""
+
+    def __init__(self, conv):
+        self.conv = conv
+
+    def __call__(self, x, weight):
+        conv = self.conv
+        member = weight.mT.unsqueeze(3) * x.unsqueeze(1)
+        score = (conv.query @ (member @ conv.key.mT).mT).relu()
+        threshold = conv.threshold.threshold.movedim(0, -1)
+        return (score - threshold).relu() @ member
+
+
 class PlainFiGNN:
     def __init__(self, conv):
         self.conv = conv
@@ -136,15 +152,6 @@ class PlainFiGNN:
             out = lin_in(out) + conv.bias
             h = conv.rnn(out.flatten(0, 1), h.flatten(0, 1)).view_as(x) + x
         return h
-
-
-def peak_memory(args, name, queue):
-    torch.set_num_threads(args.threads)
-    step = make(args, name)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    step()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    queue.put((after - before) / 1024)
 
 
 def main():
@@ -165,16 +172,7 @@ def main():
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    context = multiprocessing.get_context('spawn')
-    memory = {}
-    for name in args.forms:
-        queue = context.Queue()
-        process = context.Process(target=peak_memory, args=(args, name, queue))
-        process.start()
-        process.join()
-        if process.exitcode != 0:
-            raise SystemExit(f"'{name}' failed")
-        memory[name] = queue.get()
+    memory = {name: peak_memory(make, args, name) for name in args.forms}
     steps = {name: make(args, name) for name in args.forms}
     seconds = time_interleaved(steps, args.repeats)
     rows = [

@@ -4,6 +4,7 @@
     python benchmarks/quality.py adult --root path/to/adult
     python benchmarks/quality.py employee --root path/to/employee
     python benchmarks/quality.py bank --root path/to/bank
+    python benchmarks/quality.py criteo --root path/to/lines.txt
 
 On planted data also how many of the planted interactions are ranked first.
 """
@@ -19,7 +20,17 @@ from sklearn.metrics import log_loss, roc_auc_score
 from tables import DATA, boost, ids, load, one_hot_lr, summarise
 
 from pyg_featgraph.data import FieldEncoder, FieldTable
-from pyg_featgraph.nn import DNN, FIVES, FM, LR, AutoInt, FiGNN, GraphFM
+from pyg_featgraph.nn import (
+    DNN,
+    FIVES,
+    FM,
+    LR,
+    AutoInt,
+    DeepFM,
+    FeatNet,
+    FiGNN,
+    GraphFM,
+)
 from pyg_featgraph.search import fives_search
 from pyg_featgraph.training import fit, predict
 
@@ -37,6 +48,7 @@ def settings(name):
         'adult': (0.2, 1e-6, 2e-3),
         'bank': (0.2, 1e-6, 2e-3),
         'employee': (0.3, 5e-5, 2e-3),
+        'criteo': (0.3, 1e-4, 2e-3),
     }[name]
     drops = {'dropout': drop, 'embedding_dropout': drop}
     deep = {'lr': lr, 'weight_decay': decay}
@@ -52,6 +64,10 @@ def settings(name):
         }
     joint = {k: v for k, v in wide.items() if k != 'architecture_lr'}
     flat = {'temperature': None}
+    step = {'lr': 3e-3, 'weight_decay': decay, 'batch_size': 512}
+    # "Joint" learns thresholds on the same rows as everything else:
+    thresholds = {'architecture_lr': 0.1}
+    featnet = {**both, 'threshold_init': -3.0}
     return {
         'LR': (LR, {}, {'lr': 5e-3, 'max_epochs': 30}, fit),
         'FM': (
@@ -61,6 +77,12 @@ def settings(name):
             fit,
         ),
         'DNN': (DNN, {'dropout': 0.3}, {'lr': 2e-3}, fit),
+        'DeepFM': (
+            DeepFM,
+            {'embedding_dim': 16, **both},
+            {'lr': 5e-3 if name == 'planted' else 2e-3, 'weight_decay': decay},
+            fit,
+        ),
         'AutoInt': (AutoInt, {}, {'lr': 2e-3, 'weight_decay': decay}, fit),
         'GraphFM reference': (GraphFM, {**SMALL, **drops}, deep, fit),
         'GraphFM paper, fixed': (GraphFM, {**FIXED, **drops}, deep, fit),
@@ -72,6 +94,8 @@ def settings(name):
             {'lr': 2e-3, 'weight_decay': decay},
             fit,
         ),
+        'FeatNet': (FeatNet, featnet, {**step, **thresholds}, fit),
+        'FeatNet joint': (FeatNet, featnet, step, fit),
         'FIVES': (FIVES, both, wide, fives_search),
         'FIVES independent': (
             FIVES,
@@ -119,6 +143,13 @@ def rank(model, table, planted):
         recall = edges.recall_per_order(planted.truth, 10)
         out['p@10 edges'] = edges.of_order(2).precision_at(10, pairs)
         out['r@10 of triples, edges'] = recall[3]
+    elif isinstance(model, FeatNet):
+        noise = [name in planted.noise_columns for name in model.info.names]
+        members = model.subset_members(table.subset(slice(0, 2000)))
+        kept = members.mean(dim=1)
+        for key, value in (('noise', True), ('others', False)):
+            share = kept[torch.tensor(noise) == value].mean()
+            out[f'% pruned, {key}'] = 100 * (1 - float(share))
     elif isinstance(model, GraphFM | FiGNN) and model.config.get('edge') != (
         'uniform'
     ):

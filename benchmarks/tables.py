@@ -13,29 +13,39 @@ from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import (
     Adult,
     BankMarketing,
+    Criteo,
     EmployeeAccess,
     PlantedInteractions,
 )
 
-DATA = {'adult': Adult, 'bank': BankMarketing, 'employee': EmployeeAccess}
+DATA = {
+    'adult': Adult,
+    'bank': BankMarketing,
+    'employee': EmployeeAccess,
+    'criteo': Criteo,
+}
 #: Test rows as in the FIVES paper; those of Adult come with it.
 NUM_TEST = {'bank': 13_729, 'employee': 3_278}
 NUM_VALID = 3000
+#: How the names of columns start that are shares:
+TWO_DIGITS = ('p@', 'r@', 'recall', 'precision', '% kept', '% pruned')
 
 
 def load(name, root, seed, **options):
     """Training, validation and test rows, the schema and, if planted, the
     data set.
     """
-    rng = np.random.default_rng(seed)
     if name == 'planted':
-        data = PlantedInteractions(80_000, seed=seed)
+        return load_planted(PlantedInteractions(80_000, seed=seed), **options)
+    rng = np.random.default_rng(seed)
+    data = DATA[name](root)
+    if name == 'criteo':
         df = data.frame()
         order = rng.permutation(len(df))
-        parts = np.split(order, [len(df) // 10, len(df) // 5])
+        parts = np.split(order, [len(df) // 5, 3 * len(df) // 10])
         test, valid, train = (df.iloc[part] for part in parts)
-        return train, valid, test, data.schema(**options), data
-    data = DATA[name](root)
+        options.setdefault('min_count', max(3, len(df) // 1_000_000))
+        return train, valid, test, data.schema(**options), None
     if name == 'adult':
         df, test = data.frame('train'), data.frame('test')
         rest = rng.permutation(len(df))
@@ -45,6 +55,15 @@ def load(name, root, seed, **options):
         test, rest = df.iloc[order[: NUM_TEST[name]]], order[NUM_TEST[name] :]
     valid, train = df.iloc[rest[:NUM_VALID]], df.iloc[rest[NUM_VALID:]]
     return train, valid, test, data.schema(**options), None
+
+
+def load_planted(data, **options):
+    """Training, validation and test rows, the schema and the data set."""
+    df = data.frame()
+    order = np.random.default_rng(data.seed).permutation(len(df))
+    parts = np.split(order, [len(df) // 10, len(df) // 5])
+    test, valid, train = (df.iloc[part] for part in parts)
+    return train, valid, test, data.schema(**options), data
 
 
 def one_hot_lr(**options):
@@ -115,7 +134,9 @@ def summarise(scores):
                 'parameters': 0,
                 'inference ms': 1,
             }.get(key, 4)
-            if key.startswith(('p@', 'r@', 'recall', 'precision', '% kept')):
+            if key.startswith(
+                ('p@', 'r@', 'recall', 'precision', '% kept', '% pruned')
+            ):
                 digits = 2
             text = f'{statistics.mean(numbers):.{digits}f}'
             if len(numbers) > 1:
