@@ -58,7 +58,8 @@ def test_counts_of_a_table_are_those_of_batches(table):
 def test_finds_what_is_dead(table, recwarn):
     model = FeatNet(table.info, 4, 3, 4, hidden_channels=[8])
     assert not any(x.any() for x in model.dead(table))
-    model.warn_dead(table)
+    figures = model.monitor(table)
+    assert figures == {'pruned': 0, 'dead_subsets': 0, 'dead_queries': 0}
     assert not recwarn
     # One edge, and a query of the last subset:
     model.edge.threshold.weight.data[2, 1] = 60
@@ -75,7 +76,11 @@ def test_finds_what_is_dead(table, recwarn):
     assert subsets.tolist() == [True, False, False]
     assert queries.sum(1).tolist() == [4, 0, 1]
     with pytest.warns(UserWarning, match='1 of 3 subsets .* 5 of 12 queries'):
-        model.warn_dead(table)
+        figures = model.monitor(table)
+    assert figures['dead_subsets'] == 1
+    assert figures['dead_queries'] == 5
+    pruned = model.subset_members(table).eq(0).float().mean()
+    assert figures['pruned'] == pytest.approx(float(pruned))
     assert model(table[:8]).isfinite().all()
 
 
@@ -146,28 +151,35 @@ def test_interactions_of_any_model(table):
     assert len(model.interactions(table, by='edges')) == 0
 
 
-def test_learns_planted_interactions(tmp_path):
-    planted = PlantedInteractions(5000, {2: 1}, 2, 3, strength=2.0, seed=1)
+def test_prunes_columns_without_effect(tmp_path):
+    planted = PlantedInteractions(12_000, {2: 2}, 3, 5, strength=1.5, seed=2)
     table = FieldEncoder(planted.schema()).fit_transform(planted.frame())
-    model = FeatNet(table.info, 8, 4, 8, hidden_channels=[32, 32])
-    before = model.edge.threshold.weight.clone()
+    parts = [
+        table.subset(slice(*rows))
+        for rows in ((0, 8000), (8000, 10_000), (10_000, 12_000))
+    ]
+    model = FeatNet(table.info, 8, 4, 8, 4, [32, 32], threshold_init=-3)
+    assert model.monitor(parts[1])['pruned'] == 0
     result = fit(
         model,
-        table.subset(slice(0, 4000)),
-        table.subset(slice(4000, 5000)),
+        *parts,
         directory=tmp_path,
-        max_epochs=8,
-        batch_size=128,
-        lr=5e-3,
-        weight_decay=1e-5,
+        max_epochs=10,
+        batch_size=256,
+        lr=1e-2,
+        architecture_lr=0.1,
         progress=False,
         accelerator='cpu',
     )
-    # The best there is would be 0.86:
-    assert result.metrics['valid_auc'] > 0.75
-    (truth,) = planted.truth
-    best = model.interactions(table, num_rows=64)[0]
-    assert set(best.fields) == set(truth)
-    assert not model.dead(table).subsets.any()
-    # Weight decay raises thresholds:
-    assert (model.edge.threshold.weight > before).all()
+    # The best there is would be 0.89:
+    assert result.metrics['test_auc'] > 0.82
+    assert 0 < result.metrics['pruned'] < 1
+    found = model.interactions(parts[2], num_rows=64)
+    assert found.precision_at(2, planted.truth) == 1
+    share = model.subset_members(parts[2]).mean(dim=1)
+    names = table.info.names
+    noise = [name in planted.noise_columns for name in names]
+    used = [any(name in fields for fields in planted.truth) for name in names]
+    assert sum(noise) == 2
+    assert share[torch.tensor(noise)].max() < 0.1
+    assert share[torch.tensor(used)].min() > 0.2

@@ -155,3 +155,14 @@ def test_core_needs_no_extra():
         [sys.executable, '-c', code], capture_output=True, text=True
     )
     assert 'pyg-featgraph[plot]' in done.stdout, done.stderr
+
+
+def test_architecture_needs_parameters(table, tmp_path):
+    with pytest.raises(ValueError, match='FM has no architecture parameters'):
+        fit(
+            FM(table.info),
+            table,
+            table,
+            directory=tmp_path,
+            architecture_lr=0.1,
+        )

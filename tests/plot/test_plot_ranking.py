@@ -1,0 +1,36 @@
+from matplotlib.colors import to_hex
+from plot_parts import FOUND, labels
+
+from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.plot import plot_interactions, save_figure
+
+
+def test_interactions():
+    figure = plot_interactions(FOUND, top=2, truth=[('e', 'd', 'c'), ('x',)])
+    (axis,) = figure.axes
+    assert labels(axis.get_yticklabels()) == ['a x b', 'c x d x e']
+    assert [bar.get_width() for bar in axis.patches] == [3, 2]
+    # The best is on top:
+    low, high = axis.get_ylim()
+    assert low > 1 > 0 > high
+    (legend,) = figure.legends
+    assert labels(legend.get_texts()) == ['planted (1 of 2)', 'not planted']
+    colours = [to_hex(x.get_facecolor()) for x in legend.get_patches()]
+    assert len(set(colours)) == 2
+    assert [to_hex(bar.get_facecolor()) for bar in axis.patches] == colours[
+        ::-1
+    ]
+    assert axis.get_title() == '2 of 3 interactions'
+
+
+def test_interactions_without_a_truth():
+    figure = FOUND.plot(top=None)
+    assert len(figure.axes[0].patches) == 3
+    assert len({x.get_facecolor() for x in figure.axes[0].patches}) == 1
+    assert not figure.legends
+
+
+def test_no_interactions(tmp_path):
+    figure = plot_interactions(InteractionSet(), truth=[])
+    assert not figure.axes[0].patches
+    save_figure(figure, tmp_path / 'empty.png')
