@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyg_featgraph.plot.figure import PLAIN, new_figure, short
+from pyg_featgraph.plot.figure import PLAIN, new_figure, short, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,8 +18,9 @@ _STYLES = {
     3: ('order 3', '#009E73', '^'),
     4: ('order 4 and above', '#CC79A7', 's'),
 }
-# In inches, the height of a name and of what is around the axes:
-_LINE, _AROUND = 0.16, 1.2
+# In inches, the size of a line and a letter of a name, with room for wide
+# ones:
+_LINE, _LETTER = 0.16, 8 * 0.6 / 72
 
 
 def plot_counts(
@@ -28,7 +29,7 @@ def plot_counts(
     significance: float | None = None,
     top: int | None = None,
 ) -> Figure:
-    r"""Draws how often interactions occur against their ranks, as Figure 2 of
+    r"""Draws how often interactions occur by their ranks, as Figure 2 of
     the `"Feature Interaction Interpretability: A Case for Explaining
     Ad-Recommendation Systems via Neural Interaction Detection"
     <https://arxiv.org/abs/2006.10966>`_ (GLIDER) paper does, with a colour
@@ -64,9 +65,10 @@ def plot_counts(
         named = [i for i, x in enumerate(shown) if {*x.fields} in wanted]
         title += f', {len(named)} of {len(wanted)} highlighted'
     names = [' x '.join(map(short, shown[i].fields)) for i in named]
-    height = 3.4 + _LINE * len(names)
-    longest = max(map(len, names), default=0)
-    figure = new_figure(6 + longest * 8 * 0.5 / 72, height)
+    # In inches, the axes without what is around them:
+    width = 6 + _LETTER * max(map(len, names), default=0)
+    height = 2.4 + _LINE * len(names)
+    figure = new_figure(width + 1, height + 1.2)
     axis = figure.add_subplot()
     for order, (label, colour, marker) in _STYLES.items():
         (of_order,) = np.nonzero(orders.clip(max=max(_STYLES)) == order)
@@ -74,7 +76,7 @@ def plot_counts(
             axis.scatter(
                 of_order + 1,
                 values[of_order],
-                s=22,
+                s=22 if len(shown) <= 100 else 8,
                 c=colour,
                 marker=marker,
                 label=label,
@@ -91,19 +93,28 @@ def plot_counts(
             linewidth=1,
             label=f'significant above {significance:g} ({above})',
         )
-    highest = max([*values, significance or 0, 1])
-    line = _LINE / (height - _AROUND)
-    # Each name needs room for itself and those below it:
-    needed = [values[i] / (1 - (k + 2) * line) for k, i in enumerate(named)]
-    limit = max([1.05 * highest, *needed])
-    axis.set_ylim(0, limit)
-    axis.set_xlim(0, len(shown) + 1)
-    _write_names(axis, values, named, names, line * limit)
+    # The names start a little right of their points and end in the axes, and
+    # each has room for itself and the lines below it:
+    ends = [
+        (i + 1) / (0.98 - _LETTER * len(name) / width)
+        for i, name in zip(named, names, strict=True)
+    ]
+    tops = [
+        values[i] / (1 - (k + 2) * _LINE / height) for k, i in enumerate(named)
+    ]
+    right = max([len(shown) + 1, *ends])
+    highest = max([1.05 * max([*values, significance or 0, 1]), *tops])
+    axis.set_xlim(0, right)
+    axis.set_ylim(0, highest)
+    _write_names(
+        axis, values, named, names, 0.02 * right, highest * _LINE / height
+    )
+    whole_ticks(axis.xaxis)
     axis.set_xlabel('rank')
     axis.set_ylabel('occurrence count')
     axis.set_title(title)
     if axis.get_legend_handles_labels()[0]:
-        figure.legend(loc='outside lower center', ncols=4)
+        figure.legend(loc='outside lower center', ncols=4, fontsize=8)
     return figure
 
 
@@ -112,6 +123,7 @@ def _write_names(
     values: Any,
     named: list[int],
     names: list[str],
+    offset: float,
     line: float,
 ) -> None:
     # Right of and above its point, where those of lower counts cannot be, and
@@ -122,7 +134,7 @@ def _write_names(
         axis.annotate(
             name,
             (i + 1, values[i]),
-            (i + 1 + 0.02 * len(values), lowest),
+            (i + 1 + offset, lowest),
             verticalalignment='center',
             fontsize=8,
             arrowprops={

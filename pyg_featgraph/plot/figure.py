@@ -44,6 +44,16 @@ def label_patch(label: str, **kwargs: Any) -> Any:
     return require('matplotlib.patches', 'plot').Patch(label=label, **kwargs)
 
 
+def whole_ticks(side: Any) -> None:
+    # Of an x or y axis, whose values are ranks or numbers of something:
+    ticker = require('matplotlib.ticker', 'plot')
+    side.set_major_locator(
+        ticker.MaxNLocator(
+            'auto', integer=True, steps=[1, 2, 5, 10], min_n_ticks=1
+        )
+    )
+
+
 def short(name: str) -> str:
     if len(name) <= _LONGEST_NAME:
         return name

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyg_featgraph.errors import require
 from pyg_featgraph.plot.figure import (
     MARKED,
     PLAIN,
     label_patch,
     new_figure,
     short,
+    whole_ticks,
 )
 
 if TYPE_CHECKING:
@@ -58,10 +58,9 @@ def plot_subset_members(
     parts = np.array_split(order, math.ceil(n / _MOST_ROWS))
     size, height = (8, 0.17) if n <= 40 else (6, 0.125)
     room = max(len(short(name)) for name in names) * size * 0.6 / 72
-    figure = new_figure(
-        len(parts) * (0.26 * count + room + 0.6) + 1,
-        height * len(parts[0]) + 1.5,
-    )
+    # At least as wide as the legend, and as high as the colour bar's label:
+    width = max(len(parts) * (0.26 * count + room + 0.6) + 1, 3.6)
+    figure = new_figure(width, max(height * len(parts[0]), 1.2) + 1.2)
     axes = figure.subplots(1, len(parts), squeeze=False)[0]
     for axis, part in zip(axes, parts, strict=True):
         image = axis.imshow(
@@ -74,13 +73,16 @@ def plot_subset_members(
         axis.set_yticks(range(len(part)), ticks, fontsize=size)
         for i, label in zip(part, axis.get_yticklabels(), strict=True):
             label.set_color(MARKED if names[i] in marked else 'black')
-        column = [(-1, 'mean'), *enumerate(f'{means[i]:.2f}' for i in part)]
-        for row, text in column:
-            axis.text(
-                count - 0.35, row, text, fontsize=size, va='center', ha='left'
-            )
+        # Beside the map, and their heading above its corner:
+        _beside(axis, 1, 'axes fraction', 'mean', size, 6)
+        for row, i in enumerate(part):
+            _beside(axis, row, 'data', f'{means[i]:.2f}', size)
     figure.supxlabel('subset', fontsize=9)
-    figure.colorbar(image, ax=list(axes), label='share of rows')
+    bar = figure.colorbar(
+        image, ax=list(axes), fraction=0.3 / width, pad=0.15 / width, aspect=40
+    )
+    bar.set_label('share of rows', fontsize=9)
+    bar.ax.tick_params(labelsize=8)
     if marked:
         is_marked = np.array([name in marked for name in names])
         groups = [
@@ -151,6 +153,7 @@ def plot_subset_sizes(
         axis.set_xticks(subsets, subsets, fontsize=8)
         axis.set_xlim(0.4, len(subsets) + 0.6)
         axis.set_ylim(0, 1.12 * totals.max())
+        whole_ticks(axis.yaxis)
     figure.supxlabel('subset', fontsize=9)
     figure.supylabel('number of features', fontsize=9)
     figure.legend(
@@ -195,23 +198,40 @@ def plot_orders(
         )
     if any(row.dtype.kind not in 'iu' or row.min() < 0 for row in rows):
         raise ValueError("'orders' must hold whole numbers from zero")
-    highest = max(int(row.max()) for row in rows)
-    limit = max(highest, 1) if num_fields is None else num_fields
-    if highest > limit:
-        raise ValueError(f"'orders' has {highest} of {limit} fields")
+    highest = max(1, *(int(row.max()) for row in rows))
+    limit = highest if num_fields is None else num_fields
+    if limit < highest:
+        raise ValueError(
+            f"'num_fields' must be at least {highest} (got {limit})"
+        )
     figure, axes = _panels(_titles(titles, len(rows)), 3.4)
-    for axis, row in zip(axes, rows, strict=True):
-        numbers = np.bincount(row.ravel(), minlength=limit + 1)
+    counts = [np.bincount(row.ravel(), minlength=limit + 1) for row in rows]
+    most = max(int(numbers[1:].max()) for numbers in counts)
+    for axis, numbers in zip(axes, counts, strict=True):
         axis.bar(range(1, limit + 1), numbers[1:], width=0.9, color=PLAIN)
         axis.set_xlim(0.4, limit + 0.6)
-        text = f'{row.size} combinations, {numbers[0]} empty'
+        axis.set_ylim(0, 1.05 * max(most, 1))
+        text = f'{numbers.sum()} combinations, {numbers[0]} empty'
         axis.set_title(f'{axis.get_title()}\n{text}', fontsize=9)
-        locator = require('matplotlib.ticker', 'plot').MaxNLocator
-        for side in (axis.xaxis, axis.yaxis):
-            side.set_major_locator(locator(integer=True))
+        whole_ticks(axis.xaxis)
+        whole_ticks(axis.yaxis)
     figure.supxlabel('order (number of fields)', fontsize=9)
     figure.supylabel('number of combinations', fontsize=9)
     return figure
+
+
+def _beside(
+    axis: Any, y: float, unit: str, text: str, size: int, raised: int = 0
+) -> None:
+    axis.annotate(
+        text,
+        (1, y),
+        (4, raised),
+        xycoords=('axes fraction', unit),
+        textcoords='offset points',
+        fontsize=size,
+        verticalalignment='center',
+    )
 
 
 def _titles(titles: Sequence[str] | None, count: int) -> Sequence[str]:
@@ -226,6 +246,7 @@ def _panels(titles: Sequence[str], width: float) -> tuple[Any, list[Any]]:
     # About as many side by side as below each other, if the page is wide
     # enough:
     count = len(titles)
+    width = max(width, 0.3 + 0.08 * max(map(len, titles)), 2.6)
     columns = min(math.ceil(math.sqrt(count)), max(1, int(14 / width)))
     rows = math.ceil(count / columns)
     figure = new_figure(columns * width + 0.4, rows * 2.2 + 0.8)
