@@ -117,3 +117,31 @@ def test_aim_example(data, tmp_path):
         # A run that is over only tells again what it has found:
         run_example('aim_search.py', *args, '--resume')
         assert InteractionSet.load(folder / 'interactions.json') == found
+
+
+@pytest.mark.parametrize('data', ['built-in', 'csv'])
+def test_pruning_example(data, tmp_path):
+    folder = tmp_path / 'out'
+    args = ['--no-progress', '--epochs', 1, '--output', folder]
+    args += ['--subsets', 3, '--queries', 4]
+    if data == 'csv':
+        df = PlantedInteractions(
+            2500, {2: 1}, num_numeric=2, num_categorical=3
+        ).frame()
+        path = tmp_path / 'table.csv'
+        df.rename(columns={'label': 'clicked'}).to_csv(path, index=False)
+        args += ['--data', path, '--label', 'clicked']
+    else:
+        args += ['--rows', 2500]
+    out = run_example('featnet_pruning.py', *args)
+    for name in ('FM', 'DeepFM', 'FeatNet'):
+        assert re.search(rf'^{name} +0\.\d{{4}} ', out, re.MULTILINE)
+    assert '12 combinations of fields a row' in out
+    assert ('planted' in out) == (data == 'built-in')
+    for name in ('members', 'sizes', 'orders', 'interactions'):
+        assert (folder / f'{name}.png').read_bytes()[:4] == b'\x89PNG'
+    found = InteractionSet.load(folder / 'interactions.json')
+    model = FieldModel.load(folder / 'FeatNet' / 'model.safetensors')
+    assert {x.fields for x in found} <= {
+        (a, b) for a in model.info.names for b in model.info.names
+    }
