@@ -5,8 +5,8 @@
 
 "fields" times a training step of each model for 20 to 400 fields, in turns,
 and takes its peak memory in a process of its own. "sizes" trains FeatNet on
-planted data with different numbers of subsets and of queries (Figure 5 of its
-paper).
+planted data of 18 fields with different numbers of subsets and of queries
+(Figure 5 of its paper).
 """
 
 import argparse
@@ -16,9 +16,10 @@ import tempfile
 import torch
 from common import peak_memory, report, spread, time_interleaved
 from sklearn.metrics import roc_auc_score
-from tables import load, summarise
+from tables import load_planted, summarise
 
 from pyg_featgraph.data import FieldEncoder, FieldInfo, FieldTable
+from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.nn import AutoInt, FeatNet, GraphFM
 from pyg_featgraph.plot.figure import new_figure, save_figure
 from pyg_featgraph.training import fit, predict
@@ -90,7 +91,8 @@ def by_sizes(args):
     forms = [(s, 16) for s in SUBSETS]
     forms += [(10, e) for e in QUERIES if e != 16]
     for seed in range(args.seeds):
-        *parts, schema, _ = load('planted', None, seed)
+        data = PlantedInteractions(30_000, {2: 5}, 5, 13, seed=seed)
+        *parts, schema, _ = load_planted(data)
         encoder = FieldEncoder(schema).fit(parts[0])
         train, valid, test = (encoder.transform(df) for df in parts)
         for s, e in forms:
@@ -153,7 +155,7 @@ def main():
     parser.add_argument('--batch-size', type=int, default=128)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--seeds', type=int, default=2)
-    parser.add_argument('--epochs', type=int, default=12)
+    parser.add_argument('--epochs', type=int, default=15)
     parser.add_argument('--plot', help='the picture to write')
     parser.add_argument('--json')
     args = parser.parse_args()
