@@ -22,9 +22,11 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	for model in graphfm fignn fives aim; do $(BIN)/python benchmarks/layouts.py $$model; done
+	for model in graphfm fignn fives aim featnet; do $(BIN)/python benchmarks/layouts.py $$model; done
 	$(BIN)/python benchmarks/data_layer.py
 	$(BIN)/python benchmarks/aim.py scaling
+	$(BIN)/python benchmarks/featnet.py fields
+	$(BIN)/python benchmarks/madex.py speed
 
 # torch comes first and alone, so that an index with CPU builds can serve it:
 $(READY): pyproject.toml constraints.txt

@@ -91,7 +91,7 @@ def by_sizes(args):
     forms = [(s, 16) for s in SUBSETS]
     forms += [(10, e) for e in QUERIES if e != 16]
     for seed in range(args.seeds):
-        data = PlantedInteractions(30_000, {2: 5}, 5, 13, seed=seed)
+        data = PlantedInteractions(40_000, {2: 5}, 5, 13, seed=seed)
         *parts, schema, _ = load_planted(data)
         encoder = FieldEncoder(schema).fit(parts[0])
         train, valid, test = (encoder.transform(df) for df in parts)
@@ -155,7 +155,7 @@ def main():
     parser.add_argument('--batch-size', type=int, default=128)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--seeds', type=int, default=2)
-    parser.add_argument('--epochs', type=int, default=15)
+    parser.add_argument('--epochs', type=int, default=12)
     parser.add_argument('--plot', help='the picture to write')
     parser.add_argument('--json')
     args = parser.parse_args()

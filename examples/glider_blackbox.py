@@ -47,6 +47,12 @@ def parse_args():
     add = parser.add_argument
     add('--data', help='a CSV or Parquet file')
     add('--label', default='label', help='0/1 column (default: label)')
+    add(
+        '--rows',
+        type=int,
+        default=40_000,
+        help='rows of the table with planted interactions (default: 40000)',
+    )
     add('--model', choices=MODELS, default='catboost', help='the black box')
     add(
         '--explain',
@@ -85,7 +91,7 @@ def load(args):
     """The table as a DataFrame, and the planted interactions, if any."""
     if args.data is None:
         data = PlantedInteractions(
-            40_000, {2: 4}, num_numeric=5, num_categorical=9, seed=args.seed
+            args.rows, {2: 4}, num_numeric=5, num_categorical=9, seed=args.seed
         )
         return data.frame(), list(data.truth)
     read = pd.read_parquet if args.data.endswith('.parquet') else pd.read_csv

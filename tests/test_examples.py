@@ -19,7 +19,7 @@ def test_code_of_the_readme(tmp_path, monkeypatch):
     blocks = re.findall(
         r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL
     )
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec('\n'.join(blocks), {})
 
 
@@ -145,3 +145,37 @@ def test_pruning_example(data, tmp_path):
     assert {x.fields for x in found} <= {
         (a, b) for a in model.info.names for b in model.info.names
     }
+
+
+@pytest.mark.parametrize(
+    ('data', 'model'),
+    [('built-in', 'lightgbm'), ('csv', 'catboost'), ('csv', 'sklearn')],
+)
+def test_black_box_example(data, model, tmp_path):
+    folder = tmp_path / 'out'
+    args = ['--no-progress', '--epochs', 1, '--output', folder]
+    args += ['--explain', 2, '--model', model]
+    df = PlantedInteractions(
+        2500, {2: 1}, num_numeric=2, num_categorical=3
+    ).frame()
+    path = tmp_path / 'table.csv'
+    df.rename(columns={'label': 'clicked'}).to_csv(path, index=False)
+    if data == 'csv':
+        args += ['--data', path, '--label', 'clicked']
+    else:
+        args += ['--rows', 2500]
+    out = run_example('glider_blackbox.py', *args)
+    for name in (model, 'LR', 'LR \\+ GLIDER', 'DeepFM', 'DeepFM \\+ GLIDER'):
+        assert re.search(rf'^{name} +0\.\d{{4}}$', out, re.MULTILINE)
+    assert 'count of 2 rows' in out
+    assert ('planted' in out) == (data == 'built-in')
+    assert (folder / 'counts.png').read_bytes()[:4] == b'\x89PNG'
+    counts = InteractionSet.load(folder / 'counts.json')
+    assert {x.order for x in counts} == {2}
+    assert {x.score for x in counts} <= {1, 2}
+    kept = InteractionSet.load(folder / 'interactions.json')
+    assert kept == counts.prune(10)
+    crosses = CrossFeatures.load(folder / 'crosses.parquet')
+    assert list(crosses.get_feature_names_out()) == [
+        ' x '.join(x.fields) for x in kept
+    ]
