@@ -68,6 +68,9 @@ def settings(name):
     # "Joint" learns thresholds on the same rows as everything else:
     thresholds = {'architecture_lr': 0.1 if name == 'planted' else 0.02}
     featnet = {**both, 'threshold_init': -3.0}
+    if name == 'criteo':
+        # So few rows are learned by heart by the default:
+        featnet |= {'num_subsets': 2, 'num_queries': 4, 'hidden_channels': [32]}
     return {
         'LR': (LR, {}, {'lr': 5e-3, 'max_epochs': 30}, fit),
         'FM': (

@@ -148,8 +148,7 @@ def test_pruning_example(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('data', 'model'),
-    [('built-in', 'lightgbm'), ('csv', 'catboost'), ('csv', 'sklearn')],
+    ('data', 'model'), [('built-in', 'lightgbm'), ('csv', 'catboost')]
 )
 def test_black_box_example(data, model, tmp_path):
     folder = tmp_path / 'out'
