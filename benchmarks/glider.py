@@ -137,7 +137,7 @@ def main():
             dim = next(
                 d
                 for d in range(16, 1000)
-                if sum(w.numel() for w in make(name, info, d, 0).parameters())
+                if sum(w.numel() for w in make(name, info, d, 0.0).parameters())
                 >= values['parameters']
             )
             _, _, values = train(args, name, parts, schema, seed, dim)

@@ -157,6 +157,7 @@ def fives_search(
         architecture_lr,
         temperature,
         seed,
+        drop_absent,
         lr=lr,
         weight_decay=weight_decay,
     )

@@ -27,6 +27,8 @@ class BilevelModule(FieldModule):
             (default: :obj:`None`)
         seed (int, optional): The seed of the draw of validation rows.
             (default: :obj:`0`)
+        drop_absent (bool, optional): Whether missing fields are left out of
+            the graphs of these rows. (default: :obj:`False`)
         **kwargs (optional): Arguments of
             :class:`~pyg_featgraph.training.module.FieldModule`.
     """
@@ -39,6 +41,7 @@ class BilevelModule(FieldModule):
         architecture_lr: float,
         temperature: tuple[float, float] | None = None,
         seed: int = 0,
+        drop_absent: bool = False,
         **kwargs: Any,
     ) -> None:
         if not model.architecture_parameters():
@@ -52,6 +55,7 @@ class BilevelModule(FieldModule):
         self.architecture_lr = architecture_lr
         self.temperature = temperature
         self.seed = seed
+        self.drop_absent = drop_absent
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         architecture = self.model.architecture_parameters()
@@ -85,4 +89,4 @@ class BilevelModule(FieldModule):
         rows = torch.randint(
             len(self.valid), (self.batch_size,), generator=generator
         )
-        return self.valid.batch(rows)
+        return self.valid.batch(rows, drop_absent=self.drop_absent)

@@ -96,6 +96,7 @@ def fit(
             batch_size,
             architecture_lr,
             seed=seed,
+            drop_absent=drop_absent,
             lr=lr,
             weight_decay=weight_decay,
         )

@@ -149,6 +149,29 @@ def test_edges_descend_the_validation_loss(parts):
     assert {tuple(row) for row in one.slot_index.tolist()} <= rows
 
 
+def test_missing_fields_are_left_out_of_all_rows(parts, tmp_path):
+    model, regular = FIVES(parts[0].info, 4), []
+    loss = model.loss
+
+    def spy(batch):
+        regular.append(batch.is_regular)
+        return loss(batch)
+
+    model.loss = spy
+    fives_search(
+        model,
+        *parts,
+        directory=tmp_path,
+        max_epochs=1,
+        retrain=None,
+        drop_absent=True,
+        **OPTIONS,
+    )
+    # Training rows and validation rows in turns:
+    assert len(regular) == 2 * -(-len(parts[0]) // OPTIONS['batch_size'])
+    assert not any(regular)
+
+
 @pytest.mark.parametrize('retrain', ['scratch', 'finetune'])
 def test_retraining_keeps_the_edges(retrain, parts, tmp_path):
     model = FIVES(parts[0].info, 4, 2)
