@@ -133,6 +133,7 @@ def summarise(scores):
                 'gain %': 2,
                 'parameters': 0,
                 'inference ms': 1,
+                'd': 0,
             }.get(key, 4)
             if key.startswith(
                 ('p@', 'r@', 'recall', 'precision', '% kept', '% pruned')
