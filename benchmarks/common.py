@@ -3,7 +3,6 @@
 import json
 import multiprocessing
 import platform
-import resource
 import statistics
 import time
 from pathlib import Path
@@ -43,10 +42,16 @@ def peak_memory(make, *args):
 def _peak_memory(make, args, threads, queue):
     torch.set_num_threads(threads)
     step = make(*args)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Imports may have had a higher peak, which Linux forgets if told so:
+    Path('/proc/self/clear_refs').write_text('5')
+    before = _peak_kilobytes()
     step()
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    queue.put((after - before) / 1024)
+    queue.put((_peak_kilobytes() - before) / 1024)
+
+
+def _peak_kilobytes():
+    text = Path('/proc/self/status').read_text()
+    return int(text.split('VmHWM:')[1].split()[0])
 
 
 def spread(values, scale=1.0, digits=0):
