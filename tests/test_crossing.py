@@ -323,7 +323,7 @@ SCHEMA = FieldSchema((Field('a', 'numeric'),))
         (TAKEN, [('a', 'b')], {'append': True}, DataError, 'a x b'),
         (TAKEN, [('a',)], {'append': True}, DataError, r'a \(bucket\)'),
         (TAKEN[:0], [('a', 'b')], {}, DataError, 'no rows'),
-        (LISTS, [('a', 'm')], {}, DataError, "'m' is multi-valued"),
+        (LISTS, [('a', 'm')], {}, DataError, "'m' is of the kind 'multi'"),
         (TWICE, [('a', 'b')], {}, DataError, 'distinct strings'),
         (TWICE, [('b',)], {}, DataError, 'distinct strings'),
         (WIDE, [tuple(WIDE)], {'min_count': 1}, DataError, "raise 'min_count'"),
