@@ -14,6 +14,11 @@ from pyg_featgraph.nn import FieldModel
 ROOT = Path(__file__).parents[1]
 
 
+def slow(*values):
+    """A case that the default run leaves out, to be done in time."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def test_code_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(
@@ -33,7 +38,7 @@ def run_example(name, *args):
     return done.stdout
 
 
-@pytest.mark.parametrize('data', ['built-in', 'file'])
+@pytest.mark.parametrize('data', ['built-in', slow('file')])
 def test_main_example(data, tmp_path):
     args = ['--rows', 2000, '--output', tmp_path / 'out']
     if data == 'file':
@@ -51,7 +56,7 @@ def test_main_example(data, tmp_path):
     FieldModel.load(tmp_path / 'out' / 'GraphFM' / 'model.safetensors')
 
 
-@pytest.mark.parametrize('data', ['built-in', 'csv', 'parquet'])
+@pytest.mark.parametrize('data', ['built-in', 'csv', slow('parquet')])
 def test_features_example(data, tmp_path):
     folder = tmp_path / 'out'
     args = ['--no-progress', '--epochs', 1, '--output', folder, '--top', 5]
@@ -86,7 +91,7 @@ def test_features_example(data, tmp_path):
             ).all()
 
 
-@pytest.mark.parametrize('data', ['built-in', 'csv'])
+@pytest.mark.parametrize('data', [slow('built-in'), 'csv'])
 def test_aim_example(data, tmp_path):
     folder = tmp_path / 'out'
     args = ['--no-progress', '--output', folder]
@@ -119,7 +124,7 @@ def test_aim_example(data, tmp_path):
         assert InteractionSet.load(folder / 'interactions.json') == found
 
 
-@pytest.mark.parametrize('data', ['built-in', 'csv'])
+@pytest.mark.parametrize('data', ['built-in', slow('csv')])
 def test_pruning_example(data, tmp_path):
     folder = tmp_path / 'out'
     args = ['--no-progress', '--epochs', 1, '--output', folder]
@@ -148,7 +153,7 @@ def test_pruning_example(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ('data', 'model'), [('built-in', 'lightgbm'), ('csv', 'catboost')]
+    ('data', 'model'), [slow('built-in', 'lightgbm'), ('csv', 'catboost')]
 )
 def test_black_box_example(data, model, tmp_path):
     folder = tmp_path / 'out'
