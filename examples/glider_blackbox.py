@@ -214,6 +214,8 @@ def main():
         ),
         args.top,
         num_rows=args.explain,
+        # Long rankings of few columns would have all pairs in all rows:
+        top=2 * args.top,
         max_order=args.max_order,
         seed=args.seed,
         progress=not args.no_progress,
