@@ -87,12 +87,15 @@ def glider(
     local = madex(perturbation, rows, top=top, seed=seed, **madex_options)
     counts = count_interactions(local, len(names))
     # As in the paper, as if there were none of higher order:
-    found = sum(x.score for x in counts.of_order(2, 3))
+    order = min(3, madex_options.get('max_order') or 3)
+    if madex_options.get('detector') == 'gradient_nid':
+        order = 2
+    found = sum(x.score for x in counts.of_order(*range(2, order + 1)))
     return GlobalInteractions(
         counts.prune(k),
         counts,
         len(rows),
-        significant_count(len(rows), found / len(rows), len(names)),
+        significant_count(len(rows), found / len(rows), len(names), order),
     )
 
 

@@ -113,7 +113,7 @@ def test_counts_what_rows_have_in_common():
     assert found.counts[0].score == 8
     assert 4 <= found.counts[1].score < 8
     total = sum(x.score for x in found.counts)
-    assert found.significant_count == significant_count(8, total / 8, 6)
+    assert found.significant_count == significant_count(8, total / 8, 6, 2)
     assert found.counts[0].score > found.significant_count
     assert found.interactions == found.counts.prune()
     again = glider(Planted(), 1, max_order=2, top=2, **FAST)
