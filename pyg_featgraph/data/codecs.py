@@ -289,7 +289,7 @@ class VectorCodec(Codec):
                 f'{error}'
             ) from error
         x = x.reshape(len(column), self.slots)
-        wrong = np.array([not np.isfinite(row).all() for row in x], bool)
+        wrong = np.asarray(~np.isfinite(x).all(axis=1), bool)
         if wrong.any():
             raise_at(column, wrong, 'is not finite')
         return x

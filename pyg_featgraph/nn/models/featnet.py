@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -207,7 +207,9 @@ class FeatNet(FieldModel):
             data (Data or FieldTable): A batch of field graphs, or a table.
         """
         parts = self._parts(data)
-        return torch.cat([(s > 0).sum(1) for s in self._part_scores(parts)])
+        return torch.cat(
+            [(self.conv.scores(x, w) > 0).sum(dim=1) for x, w, _ in parts]
+        )
 
     @torch.no_grad()
     def subset_members(self, data: Data | FieldTable) -> Tensor:
@@ -217,7 +219,7 @@ class FeatNet(FieldModel):
         Args:
             data (Data or FieldTable): A batch of field graphs, or a table.
         """
-        members, present = self._count_members(data)
+        members, present = self._count_members(self._parts(data))
         return members / present.clamp(min=1).unsqueeze(1)
 
     @torch.no_grad()
@@ -228,8 +230,7 @@ class FeatNet(FieldModel):
         Args:
             data (Data or FieldTable): A batch of field graphs, or a table.
         """
-        members, present = self._count_members(data)
-        return 1 - members.sum(0) / present.sum().clamp(min=1)
+        return _pruned(*self._count_members(self._parts(data)))
 
     @torch.no_grad()
     def dead(self, data: Data | FieldTable) -> DeadEdges:
@@ -241,17 +242,9 @@ class FeatNet(FieldModel):
             data (Data or FieldTable): A batch of field graphs, or a table,
                 large enough to speak for all rows.
         """
-        shape = self.conv.num_subsets, self.conv.num_queries
-        device = self.lin.weight.device
-        queries = torch.zeros(shape, dtype=torch.bool, device=device)
-        members, present = self._count_members(data)
-        for score in self._part_scores(self._parts(data)):
-            queries |= (score > 0).any(dim=1).any(dim=0)
-        pruned = members == 0
-        return DeadEdges(
-            pruned & (present > 0).unsqueeze(1), pruned.all(dim=0), ~queries
-        )
+        return self._survey(data)[0]
 
+    @torch.no_grad()
     def monitor(self, data: Data | FieldTable) -> dict[str, float]:
         r"""The share of the edges to subsets that is pruned, and the numbers
         of dead subsets and queries, see :meth:`dead`.
@@ -263,7 +256,7 @@ class FeatNet(FieldModel):
             data (Data or FieldTable): A batch of field graphs, or a table,
                 large enough to speak for all rows.
         """
-        _, subsets, queries = self.dead(data)
+        (_, subsets, queries), pruned = self._survey(data)
         if queries.any():
             warnings.warn(
                 f'{int(subsets.sum())} of {subsets.numel()} subsets have no '
@@ -275,7 +268,7 @@ class FeatNet(FieldModel):
                 stacklevel=2,
             )
         return {
-            'pruned': float(self.pruned_share(data).mean()),
+            'pruned': float(pruned.mean()),
             'dead_subsets': float(subsets.sum()),
             'dead_queries': float(queries.sum()),
         }
@@ -344,19 +337,39 @@ class FeatNet(FieldModel):
             for x, weight, present in zip(*chunks, strict=True):
                 yield x, weight, present.squeeze(2) > 0
 
-    def _part_scores(
-        self, parts: Iterator[tuple[Tensor, Tensor, Tensor]]
-    ) -> Iterator[Tensor]:
-        return (self.conv.scores(x, weight) for x, weight, _ in parts)
+    def _survey(self, data: Data | FieldTable) -> tuple[DeadEdges, Tensor]:
+        # What is dead and which share is pruned, in one pass over the rows.
+        # Rows are not kept: there may be many.
+        live, counts = [], []
+        for part in self._parts(data):
+            score = self.conv.scores(*part[:2])
+            live.append((score > 0).any(dim=1).any(dim=0))
+            counts.append(self._count_members([part]))
+        members, present = (
+            torch.stack(x).sum(dim=0) for x in zip(*counts, strict=True)
+        )
+        pruned = members == 0
+        dead = DeadEdges(
+            pruned & (present > 0).unsqueeze(1),
+            pruned.all(dim=0),
+            ~torch.stack(live).any(dim=0),
+        )
+        return dead, _pruned(members, present)
 
-    def _count_members(self, data: Data | FieldTable) -> tuple[Tensor, Tensor]:
+    def _count_members(
+        self, parts: Iterable[tuple[Tensor, Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
         # In how many rows a field is member of each subset, and present.
         counts = [
             ((weight > 0).sum(dim=0), present.sum(dim=0))
-            for _, weight, present in self._parts(data)
+            for _, weight, present in parts
         ]
         members, presents = zip(*counts, strict=True)
         return torch.stack(members).sum(dim=0), torch.stack(presents).sum(dim=0)
+
+
+def _pruned(members: Tensor, present: Tensor) -> Tensor:
+    return 1 - members.sum(0) / present.sum().clamp(min=1)
 
 
 def _sum_equal(
