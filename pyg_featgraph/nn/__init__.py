@@ -1,5 +1,7 @@
+r"""Learnable edges, operators and models of field graphs."""
+
 from pyg_featgraph.nn.conv import (
-    FieldLinear,
+    FieldConv,
     FiGNNConv,
     FIVESConv,
     GraphFMConv,
@@ -7,15 +9,24 @@ from pyg_featgraph.nn.conv import (
     InteractionConv,
     SelfAttentionConv,
 )
+from pyg_featgraph.nn.dense import FieldLinear, GroupedMLP
 from pyg_featgraph.nn.edge import (
     AdjacencyTensor,
     AttentionEdge,
+    FieldEdge,
     HadamardScore,
     SoftThreshold,
     SubsetEdge,
     TopM,
+    UniformEdge,
+    derive_interactions,
+    make_edge,
 )
-from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.effects import pair_effects
+from pyg_featgraph.nn.embedding import FieldEmbedding, RaggedEmbedding
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.gates import InteractionLayer
+from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models import (
     AIM,
     DNN,
@@ -26,34 +37,35 @@ from pyg_featgraph.nn.models import (
     AutoInt,
     DeepFM,
     FeatNet,
-    FieldModel,
     FiGNN,
     GraphFM,
-    GraphModel,
-    InteractionLayer,
-    derive_interactions,
-    pair_effects,
 )
-from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 __all__ = [
     'FieldEmbedding',
     'RaggedEmbedding',
+    'FieldEdge',
     'AdjacencyTensor',
     'AttentionEdge',
     'HadamardScore',
     'SoftThreshold',
     'SubsetEdge',
     'TopM',
-    'FieldLinear',
+    'UniformEdge',
+    'make_edge',
+    'derive_interactions',
+    'FieldConv',
     'SelfAttentionConv',
     'FiGNNConv',
     'FIVESConv',
     'GraphFMConv',
     'InducedSetConv',
     'InteractionConv',
+    'FieldLinear',
+    'GroupedMLP',
+    'InteractionLayer',
     'FieldModel',
-    'GraphModel',
+    'Nodes',
     'LR',
     'FM',
     'DNN',
@@ -65,7 +77,5 @@ __all__ = [
     'FiGNN',
     'FIVES',
     'GraphFM',
-    'InteractionLayer',
-    'derive_interactions',
     'pair_effects',
 ]

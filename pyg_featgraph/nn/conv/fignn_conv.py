@@ -1,3 +1,5 @@
+r"""The gated propagation of Fi-GNN."""
+
 from __future__ import annotations
 
 import typing
@@ -5,13 +7,16 @@ import typing
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.inits import zeros
 
-from pyg_featgraph.nn.conv.field_linear import FieldLinear
+from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
+from pyg_featgraph.nn.dense.field_linear import FieldLinear
+from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.layout import Pair
+from pyg_featgraph.nn.lazy import LazyModule
 
 
-class FiGNNConv(MessagePassing):
+class FiGNNConv(FieldConv, LazyModule):
     r"""The gated propagation of the `"Fi-GNN: Modeling Feature Interactions
     via Graph Neural Networks for CTR Prediction"
     <https://arxiv.org/abs/1910.05552>`_ paper (Eqs. 4 to 6).
@@ -20,7 +25,7 @@ class FiGNNConv(MessagePassing):
     :math:`T` steps computes
 
     .. math::
-        \mathbf{a}_i &= \mathbf{W}^{in}_i \sum_j A_{ij} \mathbf{W}^{out}_j
+        \mathbf{a}_i &= \mathbf{W}^{in}_i \sum_j w_{ij} \mathbf{W}^{out}_j
         \mathbf{h}^{(t-1)}_j + \mathbf{b}
 
         \mathbf{h}^{(t)}_i &= \mathrm{GRU}(\mathbf{a}_i,
@@ -28,15 +33,25 @@ class FiGNNConv(MessagePassing):
 
     with transformations :math:`\mathbf{W}^{out}_j` and
     :math:`\mathbf{W}^{in}_i` of each field and one GRU and one bias for all
-    fields and steps. The weights :math:`A_{ij}` usually come from
+    fields and steps. The weights :math:`w_{ij}` usually come from
     :class:`~pyg_featgraph.nn.AttentionEdge`; without weights all other nodes
-    are summed up, as the code released later has it.
+    are summed up, as the code released later has it. The GRU is that of
+    :class:`torch.nn.GRUCell`, whose reset gate acts behind the matrix product;
+    in the paper and the released code it acts before.
+
+    On a bipartite graph sources keep their features in all steps.
 
     Args:
-        channels (int): Size of each node vector.
-        num_fields (int): The number :math:`n` of fields.
+        channels (int): Size of each node vector, or :obj:`-1` to take it from
+            the first input.
+        num_fields (int, optional): The number :math:`n` of fields, each with
+            its own transformations; :obj:`None` shares them.
+            (default: :obj:`None`)
         num_layers (int, optional): The number :math:`T` of steps.
             (default: :obj:`2`)
+        edge (FieldEdge, optional): The module that gives the edges weights,
+            once, from :math:`\mathbf{x}`.
+            (default: all edges but self loops are alike)
         share_weights (bool, optional): If set to :obj:`True`, the
             transformations are the same in all steps.
             (default: :obj:`False`)
@@ -45,100 +60,92 @@ class FiGNNConv(MessagePassing):
 
     Shapes:
         - **input:**
-          node features :math:`(|\mathcal{V}|, F)`,
+          node features :math:`(|\mathcal{V}|, F)` or those of sources and
+          targets :math:`((|\mathcal{V_s}|, F), (|\mathcal{V_t}|, F))`,
           edge indices :math:`(2, |\mathcal{E}|)`,
           edge weights :math:`(|\mathcal{E}|)` *(optional)*,
-          field of each node :math:`(|\mathcal{V}|)`; or rows of equal size
-          :math:`(B, n, F)` with weights :math:`(B, n, n)` *(optional)*
-        - **output:** node features :math:`(|\mathcal{V}|, F)` or
+          field of each node :math:`(|\mathcal{V}|)` *(if* :obj:`num_fields`
+          *is given)*; or :math:`(B, n, F)`, with weights :math:`(n, n)` or
+          :math:`(B, n, n)` *(optional)*
+        - **output:** node features :math:`(|\mathcal{V}_t|, F)` or
           :math:`(B, n, F)`
     """
+
+    self_loops = False
+
+    lin_out: typing.Any
+    lin_in: typing.Any
+    bias: Tensor
+    weight_ih: Tensor
+    weight_hh: Tensor
+    bias_ih: Tensor
+    bias_hh: Tensor
 
     def __init__(
         self,
         channels: int,
-        num_fields: int,
+        num_fields: int | None = None,
         num_layers: int = 2,
+        edge: FieldEdge | None = None,
         share_weights: bool = False,
         **kwargs: typing.Any,
     ) -> None:
-        kwargs.setdefault('aggr', 'add')
-        super().__init__(node_dim=0, **kwargs)
-        self.channels = channels
+        super().__init__(edge, **kwargs)
+        self.in_channels = channels
         self.num_fields = num_fields
         self.num_layers = num_layers
         self.share_weights = share_weights
 
         count = min(1, num_layers) if share_weights else num_layers
-        self.lin_out: typing.Any = torch.nn.ModuleList(
-            FieldLinear(channels, channels, num_fields, bias=False)
-            for _ in range(count)
+        self.lin_out = torch.nn.ModuleList(
+            FieldLinear(channels, channels, num_fields, bias=False) for _ in range(count)
         )
-        self.lin_in: typing.Any = torch.nn.ModuleList(
-            FieldLinear(channels, channels, num_fields, bias=False)
-            for _ in range(count)
+        self.lin_in = torch.nn.ModuleList(
+            FieldLinear(channels, channels, num_fields, bias=False) for _ in range(count)
         )
-        self.bias = Parameter(torch.empty(channels))
-        self.rnn = torch.nn.GRUCell(channels, channels)
+        self.add_parameter('bias', lambda c: (c,))
+        # Those of `torch.nn.GRUCell`, whose size may not be known yet:
+        self.add_parameter('weight_ih', lambda c: (3 * c, c))
+        self.add_parameter('weight_hh', lambda c: (3 * c, c))
+        self.add_parameter('bias_ih', lambda c: (3 * c,))
+        self.add_parameter('bias_hh', lambda c: (3 * c,))
         self.reset_parameters()
+
+    @property
+    def channels(self) -> int:
+        r"""Size of each node vector."""
+        return self.in_channels
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        for lin in (*self.lin_out, *self.lin_in):
-            lin.reset_parameters()
+        if self.is_lazy:
+            return
         zeros(self.bias)
-        self.rnn.reset_parameters()
-
-    def forward(
-        self,
-        x: Tensor,
-        edge_index: Tensor | None = None,
-        edge_weight: Tensor | None = None,
-        field: Tensor | None = None,
-    ) -> Tensor:
-        r"""Runs the forward pass of the module.
-
-        Args:
-            x (torch.Tensor): The node features, of a graph or of rows of
-                equal size.
-            edge_index (torch.Tensor, optional): The edges of a graph.
-                (default: :obj:`None`)
-            edge_weight (torch.Tensor, optional): The weights of the edges.
-                (default: one for each edge that is no self loop)
-            field (torch.Tensor, optional): The field of each node of a
-                graph. (default: :obj:`None`)
-        """
-        is_graph = edge_index is not None and field is not None
-        if (x.dim() == 3 and edge_index is not None) or (
-            x.dim() == 2 and not is_graph
-        ):
-            raise ValueError(
-                "Node features of shape [num_nodes, channels] need 'edge_index'"
-                " and 'field', rows [num_rows, num_fields, channels] have none "
-                f'(got shape {list(x.size())})'
+        for parameter in self._gru:
+            torch.nn.init.uniform_(
+                parameter, -(self.channels**-0.5), self.channels**-0.5
             )
-        if edge_index is not None and edge_weight is None:
-            edge_weight = (edge_index[0] != edge_index[1]).to(x.dtype)
-        h = x
+
+    @property
+    def _gru(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
+
+    def convolve(
+        self, x: Pair, links: Links, field: Fields
+    ) -> tuple[Tensor, Tensor | None]:
+        source, h = x
         for step in range(self.num_layers):
             k = 0 if self.share_weights else step
-            message = self.lin_out[k](h, field)
-            if edge_index is not None:
-                # propagate_type: (x: Tensor, alpha: Tensor)
-                out = self.propagate(
-                    edge_index, x=message, alpha=edge_weight, size=None
-                )
-            elif edge_weight is not None:
-                out = edge_weight @ message
-            else:
-                out = message.sum(dim=1, keepdim=True) - message
-            out = self.lin_in[k](out, field) + self.bias
-            h = self.rnn(out.flatten(0, -2), h.flatten(0, -2)).view_as(x) + x
-        return h
-
-    def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
-        return alpha.unsqueeze(-1) * x_j
+            message = self.lin_out[k](source, field[0])
+            out = self.spread(message, links, links.weight)
+            out = self.lin_in[k](out, field[1]) + self.bias
+            out = torch.gru_cell(
+                out.flatten(0, -2), h.flatten(0, -2), *self._gru
+            )
+            h = out.view_as(x[1]) + x[1]
+            source = h if x[0] is x[1] else source
+        return h, links.weight
 
     def __repr__(self) -> str:
         return (

@@ -1,128 +1,109 @@
+r"""The propagation of FIVES."""
+
 from __future__ import annotations
 
 import typing
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import MessagePassing
-from torch_geometric.utils import scatter
 
-from pyg_featgraph.nn.conv.field_linear import FieldLinear
+from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
+from pyg_featgraph.nn.dense.field_linear import FieldLinear
+from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.layout import Pair
 
 #: A smaller sum of weights counts as none, whose inverse has no gradient.
 TINY = 1e-12
 
 
-class FIVESConv(MessagePassing):
+class FIVESConv(FieldConv):
     r"""The propagation of the `"FIVES: Feature Interaction Via Edge Search for
     Large-Scale Tabular Data" <https://arxiv.org/abs/2007.14573>`_ paper
     (Eq. 2), which raises the order of interactions by one.
 
     .. math::
-        \mathbf{x}^{\prime}_i = \mathbf{x}_i \odot \frac{1}{Z_i} \sum_j A_{ij}
-        \mathbf{W}_j \mathbf{e}_j, \qquad Z_i = \sum_j A_{ij},
+        \mathbf{x}^{\prime}_i = \mathbf{x}_i \odot \frac{1}{Z_i} \sum_j w_{ij}
+        \mathbf{W}_j \mathbf{e}_j, \qquad Z_i = \sum_j w_{ij},
 
-    where :math:`\mathbf{e}_j` is the embedding of field :math:`j` and
+    where the sources :math:`\mathbf{e}_j` are the embeddings and the targets
     :math:`\mathbf{x}_i` what the layer before has given, at first the
-    embedding as well. :math:`\mathbf{A}` is the same for all rows, usually a
-    slice of :class:`~pyg_featgraph.nn.AdjacencyTensor`. The paper shares
-    :math:`\mathbf{W}_j` between all layers: use one instance for all.
+    embeddings as well. The weights are usually those of
+    :class:`~pyg_featgraph.nn.AdjacencyTensor`, the same for all rows. The
+    paper shares :math:`\mathbf{W}_j` between all layers: use one instance for
+    all.
 
-    Since a soft :math:`A_{ij}` is divided by its sum, a row of equally small
-    weights acts as the mean of everything; :obj:`aggr="sum"` does not divide.
+    Since a soft :math:`w_{ij}` is divided by its sum, equally small weights
+    act as the mean of everything; :obj:`normalize=False` does not divide.
 
     Args:
-        channels (int): Size of each node vector.
-        num_fields (int): The number :math:`n` of fields.
-        aggr (str, optional): :obj:`"mean"` as above, or :obj:`"sum"` with
-            :math:`Z_i = 1`. (default: :obj:`"mean"`)
+        channels (int): Size of each node vector, or :obj:`-1` to take it from
+            the first input.
+        num_fields (int, optional): The number :math:`n` of fields, each with
+            its own :math:`\mathbf{W}_j`; :obj:`None` shares one.
+            (default: :obj:`None`)
+        edge (FieldEdge, optional): The module that gives the edges weights,
+            from sources and targets. (default: all edges are alike)
+        normalize (bool, optional): If set to :obj:`False`, :math:`Z_i = 1`.
+            (default: :obj:`True`)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
     Shapes:
         - **input:**
-          embeddings and node features, both :math:`(|\mathcal{V}|, F)`,
-          adjacency :math:`(n, n)`,
+          node features :math:`(|\mathcal{V}|, F)` or those of sources and
+          targets :math:`((|\mathcal{V_s}|, F), (|\mathcal{V_t}|, F))`,
           edge indices :math:`(2, |\mathcal{E}|)`,
-          field of each node :math:`(|\mathcal{V}|)`; or rows of equal size,
-          both :math:`(B, n, F)`, with the adjacency only
-        - **output:** node features :math:`(|\mathcal{V}|, F)` or
+          edge weights :math:`(|\mathcal{E}|)` *(optional)*,
+          field of each node :math:`(|\mathcal{V}|)` *(if* :obj:`num_fields`
+          *is given)*; or :math:`(B, n, F)`, with weights :math:`(n, n)` or
+          :math:`(B, n, n)` *(optional)*
+        - **output:** node features :math:`(|\mathcal{V}_t|, F)` or
           :math:`(B, n, F)`
     """
 
     def __init__(
         self,
         channels: int,
-        num_fields: int,
-        aggr: str = 'mean',
+        num_fields: int | None = None,
+        edge: FieldEdge | None = None,
+        normalize: bool = True,
         **kwargs: typing.Any,
     ) -> None:
-        if aggr not in ('mean', 'sum'):
-            raise ValueError(f"'aggr' must be 'mean' or 'sum' (got '{aggr}')")
-        # The mean is one of weights, not of edges:
-        super().__init__(aggr='sum', node_dim=0, **kwargs)
-        self.channels = channels
+        super().__init__(edge, **kwargs)
         self.num_fields = num_fields
-        self.normalize = aggr == 'mean'
+        self.normalize = normalize
         self.lin = FieldLinear(channels, channels, num_fields, bias=False)
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module."""
-        super().reset_parameters()
-        self.lin.reset_parameters()
+    @property
+    def channels(self) -> int:
+        r"""Size of each node vector."""
+        return self.lin.in_channels
 
-    def forward(
-        self,
-        x: tuple[Tensor, Tensor],
-        adj: Tensor,
-        edge_index: Tensor | None = None,
-        field: Tensor | None = None,
-    ) -> Tensor:
-        r"""Runs the forward pass of the module.
-
-        Args:
-            x (tuple of torch.Tensor): The embeddings :math:`\mathbf{e}` and
-                the node features :math:`\mathbf{x}`.
-            adj (torch.Tensor): The weights :math:`A_{ij}`, rows being
-                targets.
-            edge_index (torch.Tensor, optional): The edges of a graph. A self
-                loop counts like any other edge, where :math:`A_{ii}` is not
-                zero. (default: :obj:`None`)
-            field (torch.Tensor, optional): The field of each node of a
-                graph. (default: :obj:`None`)
-        """
-        source, target = x
-        if source.dim() == 3 and edge_index is None:
-            return target * self._forward_rows(source, adj)
-        if source.dim() == 3 or edge_index is None or field is None:
-            raise ValueError(
-                "Node features of shape [num_nodes, channels] need 'edge_index'"
-                " and 'field', rows [num_rows, num_fields, channels] have none "
-                f'(got shape {list(source.size())})'
-            )
-        row, col = edge_index
-        alpha = adj[field[col], field[row]]
+    def convolve(
+        self, x: Pair, links: Links, field: Fields
+    ) -> tuple[Tensor, Tensor | None]:
+        weight = links.weight
+        out = self.spread(self.lin(x[0], field[0]), links, weight)
         if self.normalize:
-            total = scatter(alpha, col, dim_size=source.size(0), reduce='sum')
-            alpha = alpha / total.clamp(min=TINY)[col]
-        # propagate_type: (x: Tensor, alpha: Tensor)
-        out = self.propagate(
-            edge_index, x=self.lin(source, field), alpha=alpha, size=None
-        )
-        return target * out
+            ones = x[0].new_ones(*x[0].size()[:-1], 1)
+            total = self.spread(ones, links, weight)
+            total = total.clamp(min=max(TINY, torch.finfo(out.dtype).tiny))
+            out = out / total
+            if links.needs_alpha:
+                weight = self._normalized(weight, links, total.squeeze(-1))
+        return x[1] * out, weight
 
-    def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
-        return alpha.unsqueeze(-1) * x_j
-
-    def _forward_rows(self, x: Tensor, adj: Tensor) -> Tensor:
-        if self.normalize:
-            adj = adj / adj.sum(dim=1, keepdim=True).clamp(min=TINY)
-        # Field by field instead of row by row, so that all rows are columns
-        # of one product with the matrix that they share:
-        message = torch.bmm(x.transpose(0, 1), self.lin.weight[:, 0])
-        out = (adj @ message.flatten(1)).view_as(message)
-        return out.transpose(0, 1)
+    def _normalized(
+        self, weight: Tensor | None, links: Links, total: Tensor
+    ) -> Tensor | None:
+        # What messages have been multiplied with in effect.
+        if links.target is not None:
+            total = total[links.target]
+            return 1 / total if weight is None else weight / total
+        if weight is None:
+            weight = total.new_ones(1, 1) if links.pairs is None else links.pairs
+        return weight / total.unsqueeze(-1)
 
     def __repr__(self) -> str:
         return (

@@ -1,26 +1,29 @@
+r"""The pruned attention over subsets of FeatNet."""
+
 from __future__ import annotations
 
 import typing
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.inits import glorot
 
+from pyg_featgraph.nn.conv.hyperedge_base import HyperedgeConv
 from pyg_featgraph.nn.edge.soft_threshold import SoftThreshold
 from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
+from pyg_featgraph.nn.layout import is_dense
+from pyg_featgraph.nn.lazy import LazyModule
 
 
-class InducedSetConv(MessagePassing):
+class InducedSetConv(HyperedgeConv, LazyModule):
     r"""The pruned attention of learnable queries over subsets of the fields,
     from the `"FeatNet: Feature Interaction Pruning Networks for CTR
     Prediction"` paper (Eqs. 5, 6 and 11 to 13).
 
     Every subset :math:`s` of a row is a node that receives from its members,
     by :math:`E` queries. With the weights :math:`p_{js}` of the edges from
-    fields to subsets, which make :math:`\mathbf{x}_{sj} = p_{js}
-    \mathbf{x}_j`,
+    fields to subsets (:class:`~pyg_featgraph.nn.SubsetEdge`), which make
+    :math:`\mathbf{x}_{sj} = p_{js} \mathbf{x}_j`,
 
     .. math::
         a_{sej} &= S_g \big( \mathrm{ReLU} ( \mathbf{i}_{se}^{\top}
@@ -32,13 +35,19 @@ class InducedSetConv(MessagePassing):
     with :math:`a_{sej} > 0` are a combination, whose order is their number.
     There is no softmax and no scale.
 
-    In the regular layout one matrix product serves all subsets, and no memory
+    The weights of any other :class:`~pyg_featgraph.nn.FieldEdge` serve as
+    well, if there are as many subsets as fields: subset :math:`s` is then the
+    neighbourhood of field :math:`s`.
+
+    In the dense layout one matrix product serves all subsets, and no memory
     grows with the product of rows, fields and queries, see
     :func:`~pyg_featgraph.nn.kernels.induced_set_attention`.
 
     Args:
-        channels (int): Size of each node vector.
-        num_fields (int): The number :math:`n` of fields.
+        channels (int): Size of each node vector, or :obj:`-1` to take it from
+            the first input.
+        num_fields (int, optional): The number :math:`n` of fields, each with
+            thresholds of its own; :obj:`None` shares them.
         num_subsets (int): The number :math:`S` of subsets.
         num_queries (int): The number :math:`E` of queries of each subset.
         share_queries (bool, optional): If set to :obj:`True`, all subsets have
@@ -59,18 +68,19 @@ class InducedSetConv(MessagePassing):
     Shapes:
         - **input:**
           node features :math:`(|\mathcal{V}|, F)`,
-          weights of the edges to subsets :math:`(|\mathcal{V}|, S)`,
-          edge indices :math:`(2, |\mathcal{E}|)` from nodes to subsets, see
-          :meth:`edges`,
-          field of each node :math:`(|\mathcal{V}|)`; or rows of equal size
-          :math:`(B, n, F)` with weights :math:`(B, n, S)` alone
+          hyperedge indices :math:`(2, |\mathcal{E}|)` from nodes to subsets,
+          see :meth:`hyperedges`,
+          weights of these edges :math:`(|\mathcal{E}|)`,
+          field of each node :math:`(|\mathcal{V}|)` *(if* :obj:`num_fields`
+          *is given)*; or :math:`(B, n, F)` with weights :math:`(B, S, n)` or
+          :math:`(S, n)`
         - **output:** :math:`(B, S, E, F)`
     """
 
     def __init__(
         self,
         channels: int,
-        num_fields: int,
+        num_fields: int | None,
         num_subsets: int,
         num_queries: int,
         share_queries: bool = False,
@@ -80,76 +90,95 @@ class InducedSetConv(MessagePassing):
         query_std: float = 1.0,
         **kwargs: typing.Any,
     ) -> None:
-        super().__init__(aggr='sum', node_dim=0, **kwargs)
-        self.channels = channels
+        super().__init__(num_subsets, 'sum', **kwargs)
+        self.in_channels = channels
         self.num_fields = num_fields
         self.num_subsets = num_subsets
         self.num_queries = num_queries
         self.query_std = query_std
-        size = 1 if share_queries else num_subsets
-        self.query = Parameter(torch.empty(size, num_queries, channels))
-        size = 1 if share_keys else num_subsets
-        self.key = Parameter(torch.empty(size, channels, channels))
-        size = 1 if share_thresholds else num_subsets
+        own = [
+            1 if shared else num_subsets
+            for shared in (share_queries, share_keys, share_thresholds)
+        ]
+        self.add_parameter('query', lambda c: (own[0], num_queries, c))
+        self.add_parameter('key', lambda c: (own[1], c, c))
         self.threshold = SoftThreshold(
-            num_fields, size, num_queries, init=threshold_init
+            num_fields or 1, own[2], num_queries, init=threshold_init
         )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        torch.nn.init.normal_(self.query, std=self.query_std)
-        glorot(self.key)
+        if not self.is_lazy:
+            torch.nn.init.normal_(self.query, std=self.query_std)
+            glorot(self.key)
         self.threshold.reset_parameters()
 
-    def edges(self, weight: Tensor, batch: Tensor) -> Tensor:
-        r"""The edges from the nodes of a batch to the subsets that they are
-        members of; number :math:`b S + s` is subset :math:`s` of row
-        :math:`b`. An edge with a weight of zero is pruned.
+    @property
+    def channels(self) -> int:
+        r"""Size of each node vector."""
+        return self.in_channels
+
+    def hyperedges(
+        self, weight: Tensor, batch: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""The :obj:`hyperedge_index` of the nodes of a batch, and the weights
+        of its edges. An edge with a weight of zero is pruned.
 
         Args:
-            weight (torch.Tensor): The weights :math:`(|\mathcal{V}|, S)`.
+            weight (torch.Tensor): The weights :math:`(|\mathcal{V}|, S)` of
+                the edges from all nodes to all subsets.
             batch (torch.Tensor): The row of each node.
         """
         source, subset = weight.nonzero().unbind(1)
-        return torch.stack([source, batch[source] * self.num_subsets + subset])
+        target = batch[source] * self.num_subsets + subset
+        return torch.stack([source, target]), weight[source, subset]
 
     def forward(
         self,
         x: Tensor,
-        weight: Tensor,
-        edge_index: Tensor | None = None,
+        hyperedge_index: Tensor | None = None,
+        edge_weight: Tensor | None = None,
         field: Tensor | None = None,
-        size: int | None = None,
+        num_edges: int | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         r"""Runs the forward pass of the module.
 
         Args:
             x (torch.Tensor): The node features.
-            weight (torch.Tensor): The weights of the edges to subsets.
-            edge_index (torch.Tensor, optional): The edges from nodes to
+            hyperedge_index (torch.Tensor, optional): The edges from nodes to
                 subsets. (default: :obj:`None`)
-            field (torch.Tensor, optional): The field of each node.
-                (default: :obj:`None`)
-            size (int, optional): The number of rows. (default: as many as
-                have edges)
+            edge_weight (torch.Tensor, optional): The weights of these edges,
+                or of all nodes for all subsets in the dense layout.
+                (default: one)
+            field (torch.Tensor, optional): The field of each node of a graph,
+                if fields have thresholds of their own. (default: :obj:`None`)
+            num_edges (int, optional): The number :math:`B \cdot S` of subsets
+                of a graph. (default: as many as have members)
+            mask (torch.Tensor, optional): The fields that are there, in the
+                dense layout. (default: all)
+
+        Raises:
+            ValueError: If the arguments do not fit each other.
         """
-        if self._is_rows(x, edge_index, field):
-            query = self._queries()
-            threshold = self.threshold.threshold.expand(-1, *query.size()[:2])
-            return induced_set_attention(x, weight, query, threshold)
-        edges: typing.Any = edge_index
+        size = self._batch_size(x, hyperedge_index, num_edges, mask)
         if size is None:
-            target = edges[1]
-            num = int(target.max()) + 1 if target.numel() else 0
-            size = -(-num // self.num_subsets)
-        score, edge_weight = self._edge_scores(x, weight, edges, field)
+            weight = self._dense_weight(x, edge_weight, mask)
+            query = self._queries()
+            threshold = self.threshold.threshold.expand(
+                x.size(1), *query.size()[:2]
+            )
+            return induced_set_attention(x, weight, query, threshold)
+        assert hyperedge_index is not None
+        weight = self._graph_weight(x, hyperedge_index, edge_weight)
+        score = self._edge_scores(x, hyperedge_index, weight, field)
         # propagate_type: (x: Tensor, alpha: Tensor)
         out = self.propagate(
-            edge_index,
+            hyperedge_index,
             x=x,
-            alpha=score * edge_weight,
+            alpha=score * weight.unsqueeze(1),
             size=(x.size(0), size * self.num_subsets),
         )
         return out.view(size, self.num_subsets, self.num_queries, x.size(1))
@@ -157,20 +186,24 @@ class InducedSetConv(MessagePassing):
     def scores(
         self,
         x: Tensor,
-        weight: Tensor,
-        edge_index: Tensor | None = None,
+        hyperedge_index: Tensor | None = None,
+        edge_weight: Tensor | None = None,
         field: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         r"""The scores :math:`a_{sej}`, zero where they are pruned.
 
         The arguments are those of :meth:`forward`.
 
         Returns:
-            torch.Tensor: With shape :math:`(B, n, S, E)` for rows, and
-            :math:`(|\mathcal{E}|, E)` for edges.
+            torch.Tensor: With shape :math:`(B, n, S, E)` in the dense layout,
+            and :math:`(|\mathcal{E}|, E)` for edges.
         """
-        if not self._is_rows(x, edge_index, field):
-            return self._edge_scores(x, weight, edge_index, field)[0]
+        if not is_dense(x, hyperedge_index, mask):
+            assert hyperedge_index is not None
+            weight = self._graph_weight(x, hyperedge_index, edge_weight)
+            return self._edge_scores(x, hyperedge_index, weight, field)
+        weight = self._dense_weight(x, edge_weight, mask)
         product = torch.einsum('bnd,sed->bnse', x, self._queries())
         return self.threshold((product * weight.unsqueeze(3)).relu())
 
@@ -182,34 +215,60 @@ class InducedSetConv(MessagePassing):
         query = self.query @ self.key
         return query.expand(self.num_subsets, -1, -1)
 
+    def _dense_weight(
+        self, x: Tensor, weight: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
+        # As the kernel has them, [B, n, S].
+        size, n, _ = x.size()
+        if weight is None:
+            weight = x.new_ones(self.num_subsets, n)
+        if weight.size() not in (
+            (self.num_subsets, n),
+            (size, self.num_subsets, n),
+        ):
+            raise ValueError(
+                f"'edge_weight' must have shape [{size}, {self.num_subsets}, "
+                f'{n}] or [{self.num_subsets}, {n}] '
+                f'(got {list(weight.size())})'
+            )
+        weight = weight.mT.expand(size, -1, -1)
+        return weight if mask is None else weight * mask.unsqueeze(2)
+
+    def _graph_weight(
+        self, x: Tensor, hyperedge_index: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        if weight is None:
+            return x.new_ones(hyperedge_index.size(1))
+        if weight.size() != hyperedge_index.size()[1:]:
+            raise ValueError(
+                f"'edge_weight' must have shape [{hyperedge_index.size(1)}] "
+                f'(got {list(weight.size())})'
+            )
+        return weight
+
     def _edge_scores(
         self,
         x: Tensor,
+        hyperedge_index: Tensor,
         weight: Tensor,
-        edge_index: typing.Any,
-        field: typing.Any,
-    ) -> tuple[Tensor, Tensor]:
-        # The scores of each edge, and its weight.
-        source, subset = edge_index[0], edge_index[1] % self.num_subsets
+        field: Tensor | None,
+    ) -> Tensor:
+        source = hyperedge_index[0]
+        subset = hyperedge_index[1] % self.num_subsets
         product = x @ self._queries().flatten(0, 1).t()
         product = product.view(x.size(0), self.num_subsets, self.num_queries)
-        edge_weight = weight[source, subset].unsqueeze(1)
-        score = (product[source, subset] * edge_weight).relu()
-        kind = subset if self.threshold.size[1] > 1 else subset.new_zeros(())
-        return self.threshold(score, (field[source], kind)), edge_weight
-
-    def _is_rows(
-        self, x: Tensor, edge_index: Tensor | None, field: Tensor | None
-    ) -> bool:
-        if x.dim() == 3 and edge_index is None and field is None:
-            return True
-        if x.dim() == 3 or edge_index is None or field is None:
+        score = (product[source, subset] * weight.unsqueeze(1)).relu()
+        if self.num_fields is None:
+            kind = subset.new_zeros(())
+        elif field is None:
             raise ValueError(
-                "Node features of shape [num_nodes, channels] need 'edge_index'"
-                " and 'field', rows [num_rows, num_fields, channels] have none "
-                f'(got shape {list(x.size())})'
+                f"'field' is required, since each of the {self.num_fields} "
+                'fields has its own thresholds'
             )
-        return False
+        else:
+            kind = field[source]
+        own = subset if self.threshold.size[1] > 1 else subset.new_zeros(())
+        return self.threshold(score, (kind, own))
 
     def __repr__(self) -> str:
         return (

@@ -1,22 +1,26 @@
+r"""The gated interactions of AIM."""
+
 from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
-from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import degree
 
+from pyg_featgraph.nn.conv.hyperedge_base import HyperedgeConv
 from pyg_featgraph.nn.kernels import TuplePlan, plan_tuples, tuple_product
+from pyg_featgraph.nn.lazy import LazyModule
 
 #: The interaction functions of the paper.
 FUNCTIONS = ('inner', 'outer', 'vector', 'scalar')
 
 
-class InteractionConv(MessagePassing):
+class InteractionConv(HyperedgeConv, LazyModule):
     r"""The gated interactions of the `"AIM: Automatic Interaction Machine for
     Click-Through Rate Prediction" <https://arxiv.org/abs/2111.03318>`_
     paper (Eqs. 6, 13 and 20).
@@ -42,15 +46,18 @@ class InteractionConv(MessagePassing):
     The vectors :math:`\mathbf{w}_s` are shared by all interactions and belong
     to the positions in the tuple, so that the outer product is the only one
     which is not symmetric. Behind the normalisation, the scalar kernel is the
-    inner product up to a sign. An interaction with an absent member is zero.
+    inner product up to a sign. The product of an interaction with a missing
+    member is zero; it counts as such in mean and variance, and is normalised
+    like any other.
 
     No memory grows with the product of rows, interactions and channels in the
-    regular layout, see :func:`~pyg_featgraph.nn.kernels.tuple_product`.
+    dense layout, see :func:`~pyg_featgraph.nn.kernels.tuple_product`.
 
     Args:
-        channels (int): Size of each node vector.
-        interactions (list of tuple): The fields of each interaction, all of
-            the same order :math:`p \ge 2`.
+        channels (int): Size of each node vector, or :obj:`-1` to take it from
+            the first input.
+        interactions (list of tuple): The fields of each of :math:`Q`
+            interactions, all of the same order :math:`p \ge 2`.
         function (str, optional): The interaction function :math:`f`:
             :obj:`"inner"`, :obj:`"outer"`, :obj:`"vector"` or
             :obj:`"scalar"`. (default: :obj:`"inner"`)
@@ -61,17 +68,18 @@ class InteractionConv(MessagePassing):
         eps (float, optional): Is added to the variance. A product that is
             much smaller stays small. (default: :obj:`1e-3`)
         momentum (float, optional): The weight of a batch in the running mean
-            and variance. (default: :obj:`0.1`)
+            and variance. (default: :obj:`0.01`)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
     Shapes:
         - **input:**
           node features :math:`(|\mathcal{V}|, F)`,
-          edge indices :math:`(2, |\mathcal{E}|)` from nodes to interactions,
-          see :meth:`edges`,
-          field of each node :math:`(|\mathcal{V}|)`; or rows of equal size
-          :math:`(B, n, F)` alone
+          hyperedge indices :math:`(2, |\mathcal{E}|)` from nodes to
+          interactions, see :meth:`hyperedges`,
+          hyperedge weights :math:`(B \cdot Q)` *(optional)*,
+          field of each node :math:`(|\mathcal{V}|)`; or :math:`(B, n, F)`,
+          with weights :math:`(B, Q)` *(optional)*
         - **output:** the interactions of each row :math:`(B, Q)`
     """
 
@@ -83,7 +91,7 @@ class InteractionConv(MessagePassing):
         norm: bool = True,
         gate: float | None = 0.6,
         eps: float = 1e-3,
-        momentum: float = 0.1,
+        momentum: float = 0.01,
         **kwargs: typing.Any,
     ) -> None:
         if function not in FUNCTIONS:
@@ -99,8 +107,11 @@ class InteractionConv(MessagePassing):
             )
         if any(len(set(q)) < len(q) for q in tuples):
             raise ValueError("A tuple of 'interactions' repeats a field")
-        super().__init__(aggr='mul', node_dim=0, **kwargs)
-        self.channels = channels
+        if len(set(tuples)) < len(tuples):
+            twice = next(q for q in tuples if tuples.count(q) > 1)
+            raise ValueError(f"'interactions' has {twice} more than once")
+        super().__init__(len(tuples), 'mul', **kwargs)
+        self.in_channels = channels
         self.interactions = tuples
         self.function = function
         self.order = len(tuples[0])
@@ -111,16 +122,13 @@ class InteractionConv(MessagePassing):
         self._groups = plan.shared, plan.ptr, plan.starts
         for name in ('other', 'permutation', 'inverse'):
             self.register_buffer(name, getattr(plan, name), persistent=False)
-        shape = {
-            'inner': None,
-            'outer': (self.order, channels),
-            'vector': (size, channels),
-            'scalar': (size, 1),
-        }[function]
-        if shape is None:
+        if function == 'inner':
             self.register_parameter('weight', None)
+        elif function == 'scalar':
+            self.weight = Parameter(torch.empty(size, 1))
         else:
-            self.weight = Parameter(torch.empty(shape))
+            num = self.order if function == 'outer' else size
+            self.add_parameter('weight', lambda c: (num, c))
         if gate is None:
             self.register_parameter('gate', None)
         else:
@@ -133,9 +141,9 @@ class InteractionConv(MessagePassing):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
-        if self.function == 'outer':
+        if self.function == 'outer' and not self.is_lazy:
             torch.nn.init.normal_(self.weight, std=self.channels**-0.5)
-        elif self.weight is not None:
+        elif self.weight is not None and not self.is_lazy:
             torch.nn.init.ones_(self.weight)
         if self.init_gate is not None:
             # A little noise, so that not all gates close in the same step:
@@ -145,63 +153,101 @@ class InteractionConv(MessagePassing):
             self.norm.reset_parameters()
 
     @property
+    def channels(self) -> int:
+        r"""Size of each node vector."""
+        return self.in_channels
+
+    @property
     def plan(self) -> TuplePlan:
-        r"""How the regular layout goes through the interactions."""
+        r"""How the dense layout goes through the interactions."""
         return TuplePlan(
             *self._groups, self.other, self.permutation, self.inverse
         )
 
-    def edges(
-        self, field: Tensor, batch: Tensor, size: int, num_fields: int
+    def hyperedges(
+        self, field: Tensor, batch: Tensor, batch_size: int, num_fields: int
     ) -> Tensor:
-        r"""The edges from the nodes of a batch to the interactions, of which
-        number :math:`b Q + q` is interaction :math:`q` of row :math:`b`.
+        r"""The :obj:`hyperedge_index` of the nodes of a batch.
 
         Args:
             field (torch.Tensor): The field of each node.
             batch (torch.Tensor): The row of each node.
-            size (int): The number :math:`B` of rows.
+            batch_size (int): The number :math:`B` of rows.
             num_fields (int): The number of fields.
         """
-        node = field.new_full((size, num_fields), -1)
-        node[batch, field] = torch.arange(field.numel(), device=field.device)
+        node = field.new_full((batch_size, num_fields), -1)
+        nodes = torch.arange(field.numel(), device=field.device)
+        node = node.index_put((batch, field), nodes)
         source = node[:, self.index].flatten()
         target = torch.arange(
-            size * len(self.interactions), device=field.device
+            batch_size * self.num_hyperedges, device=field.device
         ).repeat_interleave(self.order)
         return torch.stack([source, target])[:, source >= 0]
+
+    def pair_weight(self, edge_weight: Tensor) -> Tensor:
+        r"""Hyperedge weights from those of pairs, as any
+        :class:`~pyg_featgraph.nn.FieldEdge` gives them in the dense layout:
+        the product over all pairs of members, both directions being averaged.
+
+        Args:
+            edge_weight (torch.Tensor): The weights of pairs, with shape
+                :math:`(B, n, n)` or :math:`(n, n)`.
+
+        Returns:
+            torch.Tensor: With shape :math:`(B, Q)` or :math:`(Q)`.
+        """
+        weight = (edge_weight + edge_weight.mT) / 2
+        out = weight.new_ones(())
+        for s, t in combinations(range(self.order), 2):
+            out = out * weight[..., self.index[:, s], self.index[:, t]]
+        return out
 
     def forward(
         self,
         x: Tensor,
-        edge_index: Tensor | None = None,
+        hyperedge_index: Tensor | None = None,
+        hyperedge_weight: Tensor | None = None,
         field: Tensor | None = None,
-        size: int | None = None,
+        num_edges: int | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         r"""Runs the forward pass of the module.
 
         Args:
             x (torch.Tensor): The node features.
-            edge_index (torch.Tensor, optional): The edges from nodes to
+            hyperedge_index (torch.Tensor, optional): The edges from nodes to
                 interactions. (default: :obj:`None`)
-            field (torch.Tensor, optional): The field of each node.
-                (default: :obj:`None`)
-            size (int, optional): The number of rows. (default: as many as
-                have edges)
+            hyperedge_weight (torch.Tensor, optional): What interactions are
+                multiplied with in the end, see :meth:`pair_weight`.
+                (default: one)
+            field (torch.Tensor, optional): The field of each node of a graph,
+                which the outer product needs. (default: :obj:`None`)
+            num_edges (int, optional): The number :math:`B \cdot Q` of
+                hyperedges of a graph. (default: as many as have members)
+            mask (torch.Tensor, optional): The fields that are there, in the
+                dense layout. (default: all)
+
+        Raises:
+            ValueError: If the arguments do not fit each other.
         """
-        if x.dim() == 3 and edge_index is None:
-            out = self._forward_rows(x)
-        elif x.dim() == 3 or edge_index is None or field is None:
-            raise ValueError(
-                "Node features of shape [num_nodes, channels] need 'edge_index'"
-                " and 'field', rows [num_rows, num_fields, channels] have none "
-                f'(got shape {list(x.size())})'
-            )
+        size = self._batch_size(x, hyperedge_index, num_edges, mask)
+        if size is None:
+            out = self._dense(x if mask is None else x * mask.unsqueeze(-1))
         else:
-            out = self._forward_nodes(x, edge_index, field, size)
+            assert hyperedge_index is not None
+            out = self._graph(x, hyperedge_index, field, size)
         if self.norm is not None:
             out = self._normalize(out)
-        return out if self.gate is None else out * self.gate
+        out = out if self.gate is None else out * self.gate
+        if hyperedge_weight is None:
+            return out
+        if hyperedge_weight.numel() not in (out.numel(), out.size(1)):
+            raise ValueError(
+                f"'hyperedge_weight' must have shape {list(out.size())}, "
+                f'[{out.numel()}] or [{out.size(1)}] '
+                f'(got {list(hyperedge_weight.size())})'
+            )
+        return out * hyperedge_weight.view(-1, out.size(1))
 
     def _normalize(self, x: Tensor) -> Tensor:
         if x.size(0) != 1:
@@ -210,7 +256,7 @@ class InteractionConv(MessagePassing):
         mean, var = self.norm.running_mean, self.norm.running_var
         return F.batch_norm(x, mean, var, eps=self.norm.eps)
 
-    def _forward_rows(self, x: Tensor) -> Tensor:
+    def _dense(self, x: Tensor) -> Tensor:
         if self.function == 'outer':
             out = x @ self.weight.t()
             factors = [out[:, self.index[:, s], s] for s in range(self.order)]
@@ -219,25 +265,36 @@ class InteractionConv(MessagePassing):
             return tuple_product(x, None, self.plan) * self.weight.squeeze(1)
         return tuple_product(x, self.weight, self.plan)
 
-    def _forward_nodes(
-        self, x: Tensor, edge_index: Tensor, field: Tensor, size: int | None
+    def _graph(
+        self,
+        x: Tensor,
+        hyperedge_index: Tensor,
+        field: Tensor | None,
+        batch_size: int,
     ) -> Tensor:
-        source, target = edge_index
-        num = len(self.interactions)
-        if size is None:
-            size = int(target.max()) // num + 1 if target.numel() else 0
+        source, target = hyperedge_index[0], hyperedge_index[1]
+        num = self.num_hyperedges
         weight = None
         if self.function == 'outer':
+            if field is None:
+                raise ValueError(
+                    "'field' is required, since the outer product tells the "
+                    'members of an interaction apart'
+                )
             members = self.index[target % num]
             position = (members == field[source].unsqueeze(1)).int().argmax(1)
             weight = self.weight[position]
         # propagate_type: (x: Tensor, weight: Optional[Tensor])
         out = self.propagate(
-            edge_index, x=x, weight=weight, size=(x.size(0), size * num)
+            hyperedge_index,
+            x=x,
+            weight=weight,
+            size=(x.size(0), batch_size * num),
         )
         # The product of some of the members, or of none, is no interaction:
-        complete = degree(target, size * num, x.dtype) == self.order
-        out = (out * complete.unsqueeze(1)).view(size, num, out.size(1))
+        count = degree(target, batch_size * num, x.dtype)
+        out = out * (count == self.order).unsqueeze(1)
+        out = out.view(batch_size, num, out.size(1))
         if self.function in ('vector', 'scalar'):
             out = out * self.weight
         return out.sum(dim=-1)

@@ -1,3 +1,5 @@
+r"""The interacting layer of AutoInt."""
+
 from __future__ import annotations
 
 import math
@@ -5,12 +7,19 @@ import typing
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch_geometric.nn import MessagePassing
 from torch_geometric.nn.dense.linear import Linear
-from torch_geometric.utils import softmax
+
+from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
+from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.layout import (
+    Pair,
+    edge_softmax,
+    heads_first,
+    masked_softmax,
+)
 
 
-class SelfAttentionConv(MessagePassing):
+class SelfAttentionConv(FieldConv):
     r"""The interacting layer of the `"AutoInt: Automatic Feature Interaction
     Learning via Self-Attentive Neural Networks"
     <https://arxiv.org/abs/1810.11921>`_ paper (Eqs. 5 to 8), which Fi-GNN has
@@ -18,26 +27,39 @@ class SelfAttentionConv(MessagePassing):
 
     .. math::
         \mathbf{x}^{\prime}_i = \mathrm{ReLU} \Big( \Big\Vert_{h=1}^{H} \sum_j
-        \alpha^h_{ij} \mathbf{V}^h \mathbf{x}_j + \mathbf{R} \mathbf{x}_i
+        w_{ij} \alpha^h_{ij} \mathbf{V}^h \mathbf{x}_j + \mathbf{R} \mathbf{x}_i
         \Big), \qquad \alpha^h_{ij} = \underset{j}{\mathrm{softmax}} \;
         \frac{(\mathbf{Q}^h \mathbf{x}_i)^{\top} \mathbf{K}^h
         \mathbf{x}_j}{\sqrt{F_{out}}}
 
+    The paper has no edge weights, :math:`w_{ij} = 1`. With some, the softmax
+    is over the edges whose weight is not zero.
+
     Args:
-        in_channels (int): Size of each input sample.
+        in_channels (int): Size of each input sample, or :obj:`-1` to take it
+            from the first input.
         out_channels (int): Size of each output sample (of each head).
         heads (int, optional): Number of attention heads. (default: :obj:`1`)
+        edge (FieldEdge, optional): The module that gives the edges their
+            weights. (default: all edges are alike)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
     Shapes:
         - **input:**
-          node features :math:`(|\mathcal{V}|, F_{in})` with
-          edge indices :math:`(2, |\mathcal{E}|)`, in which self loops are
-          needed for attention to oneself; or rows of equal size
-          :math:`(B, n, F_{in})`, all nodes being connected
-        - **output:** node features :math:`(|\mathcal{V}|, H * F_{out})` or
-          :math:`(B, n, H * F_{out})`
+          node features :math:`(|\mathcal{V}|, F_{in})` or those of sources and
+          targets :math:`((|\mathcal{V_s}|, F_{in}), (|\mathcal{V_t}|,
+          F_{in}))`,
+          edge indices :math:`(2, |\mathcal{E}|)`,
+          edge weights :math:`(|\mathcal{E}|)` or :math:`(|\mathcal{E}|, H)`
+          *(optional)*; or :math:`(B, n, F_{in})`, with weights
+          :math:`(n, n)`, :math:`(B, n, n)` or :math:`(B, n, n, H)`
+          *(optional)*
+        - **output:** node features :math:`(|\mathcal{V}_t|, H * F_{out})` or
+          :math:`(B, n, H * F_{out})`.
+          If :obj:`return_attention_weights=True`, then also the edges and
+          :math:`w_{ij} \alpha^h_{ij}`, :math:`(|\mathcal{E}|, H)` or
+          :math:`(B, n, n, H)`
     """
 
     def __init__(
@@ -45,13 +67,13 @@ class SelfAttentionConv(MessagePassing):
         in_channels: int,
         out_channels: int,
         heads: int = 1,
+        edge: FieldEdge | None = None,
         **kwargs: typing.Any,
     ) -> None:
-        kwargs.setdefault('aggr', 'add')
-        super().__init__(node_dim=0, **kwargs)
+        super().__init__(edge, **kwargs)
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.heads = heads
+        self.heads = self.num_heads = heads
         total = heads * out_channels
         self.lin_query = Linear(
             in_channels, total, bias=False, weight_initializer='glorot'
@@ -67,63 +89,52 @@ class SelfAttentionConv(MessagePassing):
         )
         self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module."""
-        super().reset_parameters()
-        self.lin_query.reset_parameters()
-        self.lin_key.reset_parameters()
-        self.lin_value.reset_parameters()
-        self.lin_res.reset_parameters()
+    def convolve(
+        self, x: Pair, links: Links, field: Fields
+    ) -> tuple[Tensor, Tensor | None]:
+        source, target = x
+        query = self._split(self.lin_query(target))
+        key = self._split(self.lin_key(source))
+        value = self._split(self.lin_value(source))
+        attend = self._attend_dense if links.is_dense else self._attend_graph
+        out, alpha = attend(query, key, value, links)
+        return (out.flatten(-2) + self.lin_res(target)).relu(), alpha
 
-    def forward(self, x: Tensor, edge_index: Tensor | None = None) -> Tensor:
-        r"""Runs the forward pass of the module.
+    def _split(self, x: Tensor) -> Tensor:
+        return x.view(*x.size()[:-1], self.heads, self.out_channels)
 
-        Args:
-            x (torch.Tensor): The node features, of a graph or of rows of
-                equal size.
-            edge_index (torch.Tensor, optional): The edges of a graph.
-                (default: :obj:`None`)
-        """
-        if (x.dim() == 3) != (edge_index is None):
-            raise ValueError(
-                "Node features of shape [num_nodes, channels] need 'edge_index'"
-                ', rows [num_rows, num_fields, channels] have none '
-                f'(got shape {list(x.size())})'
-            )
-        size = (*x.shape[:-1], self.heads, self.out_channels)
-        query = self.lin_query(x).view(size)
-        key = self.lin_key(x).view(size)
-        value = self.lin_value(x).view(size)
-        if x.dim() == 3:
-            out = F.scaled_dot_product_attention(
-                query.transpose(1, 2),
-                key.transpose(1, 2),
-                value.transpose(1, 2),
-            ).transpose(1, 2)
+    def _attend_graph(
+        self, query: Tensor, key: Tensor, value: Tensor, links: Links
+    ) -> tuple[Tensor, Tensor | None]:
+        assert links.source is not None and links.target is not None
+        logit = (query[links.target] * key[links.source]).sum(dim=-1)
+        logit = logit / math.sqrt(self.out_channels)
+        keep, weight = None, links.weight
+        if weight is not None:
+            weight = weight.unsqueeze(1) if weight.dim() == 1 else weight
+            keep = weight != 0
+        alpha = edge_softmax(logit, keep, links.target, query.size(0))
+        alpha = alpha if weight is None else alpha * weight
+        return self.spread(value, links, alpha), alpha
+
+    def _attend_dense(
+        self, query: Tensor, key: Tensor, value: Tensor, links: Links
+    ) -> tuple[Tensor, Tensor | None]:
+        query, key, value = (v.transpose(1, 2) for v in (query, key, value))
+        keep = None if links.pairs is None else links.pairs.unsqueeze(1)
+        if links.weight is None and keep is None and not links.needs_alpha:
+            out = F.scaled_dot_product_attention(query, key, value)
+            return out.transpose(1, 2), None
+        logit = query @ key.mT / math.sqrt(self.out_channels)
+        weight = links.weight
+        if weight is None:
+            alpha = masked_softmax(logit, keep)
         else:
-            # edge_updater_type: (query: Tensor, key: Tensor)
-            alpha = self.edge_updater(
-                edge_index, query=query, key=key, size=None
-            )
-            # propagate_type: (value: Tensor, alpha: Tensor)
-            out = self.propagate(
-                edge_index, value=value, alpha=alpha, size=None
-            )
-        return (out.flatten(-2) + self.lin_res(x)).relu()
-
-    def edge_update(
-        self,
-        query_i: Tensor,
-        key_j: Tensor,
-        index: Tensor,
-        ptr: Tensor | None,
-        dim_size: int | None,
-    ) -> Tensor:
-        logit = (query_i * key_j).sum(dim=-1) / math.sqrt(self.out_channels)
-        return softmax(logit, index, ptr, dim_size)
-
-    def message(self, value_j: Tensor, alpha: Tensor) -> Tensor:
-        return alpha.unsqueeze(-1) * value_j
+            weight = heads_first(weight)
+            is_edge = weight != 0
+            keep = is_edge if keep is None else keep & is_edge
+            alpha = masked_softmax(logit, keep) * weight
+        return (alpha @ value).transpose(1, 2), alpha.permute(0, 2, 3, 1)
 
     def __repr__(self) -> str:
         return (

@@ -1,3 +1,5 @@
+r"""Searchable edges that are the same for all rows, as FIVES has them."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,11 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.layout import Pair
+
 #: Nearer to 0 or 1 an entry has no usable logit in single precision.
 EPS = 1e-6
 
 
-class AdjacencyTensor(torch.nn.Module):
+class AdjacencyTensor(FieldEdge, name='adjacency'):
     r"""The searchable edges of the `"FIVES: Feature Interaction Via Edge
     Search for Large-Scale Tabular Data"
     <https://arxiv.org/abs/2007.14573>`_ paper (Eqs. 6 to 8).
@@ -31,16 +36,19 @@ class AdjacencyTensor(torch.nn.Module):
     in one layer has none in the next. The temperature :math:`\tau` is a
     buffer; a search lowers it from 1 to 0.02.
 
+    As edges of a single operator it gives its last matrix, and needs the
+    field of each node of a graph; :meth:`matrices` gives all of them.
+
     Args:
         num_fields (int): The number :math:`n` of fields.
-        num_layers (int): The number of matrices, one less than the highest
-            order of an interaction.
+        num_layers (int, optional): The number of matrices, one less than the
+            highest order of an interaction. (default: :obj:`1`)
         threshold (float or list of float, optional): The threshold
             :math:`\theta_k` of each layer. (default: :obj:`0.5`)
         recursive (bool, optional): If set to :obj:`False`, the layers are
             independent, :math:`\mathbf{R}^{(k)} = \sigma(\mathbf{H}^{(k)})`
             (Section 3.3.1 of the paper). (default: :obj:`True`)
-        mode (str, optional): What :meth:`forward` gives: :obj:`"soft"` the
+        mode (str, optional): What is used as edges: :obj:`"soft"` the
             matrices :math:`\mathbf{A}^{(k)}`, :obj:`"hard"` the binary ones,
             :obj:`"straight_through"` the binary ones with the gradient of the
             soft ones. (default: :obj:`"soft"`)
@@ -48,7 +56,7 @@ class AdjacencyTensor(torch.nn.Module):
             edge to itself. (default: :obj:`True`)
 
     Shapes:
-        - **output:** :math:`(K - 1, n, n)`, rows being targets
+        As :class:`FieldEdge`; the dense weights are :math:`(n, n)`.
     """
 
     tau: Tensor
@@ -57,13 +65,13 @@ class AdjacencyTensor(torch.nn.Module):
     def __init__(
         self,
         num_fields: int,
-        num_layers: int,
+        num_layers: int = 1,
         threshold: float | Sequence[float] = 0.5,
         recursive: bool = True,
         mode: str = 'soft',
         self_loops: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(self_loops)
         if isinstance(threshold, Sequence):
             thresholds = [float(t) for t in threshold]
         else:
@@ -76,7 +84,6 @@ class AdjacencyTensor(torch.nn.Module):
         self.num_fields = num_fields
         self.num_layers = num_layers
         self.recursive = recursive
-        self.self_loops = self_loops
         self.set_mode(mode)
         self.weight = Parameter(torch.empty(num_layers, num_fields, num_fields))
         self.register_buffer('threshold', torch.tensor(thresholds))
@@ -91,7 +98,7 @@ class AdjacencyTensor(torch.nn.Module):
         self.tau.fill_(1.0)
 
     def set_mode(self, mode: str) -> None:
-        r"""Sets what :meth:`forward` gives, see the argument of the class."""
+        r"""Sets what is used as edges, see the argument of the class."""
         if mode not in ('soft', 'hard', 'straight_through'):
             raise ValueError(
                 "'mode' must be 'soft', 'hard' or 'straight_through' (got "
@@ -99,8 +106,32 @@ class AdjacencyTensor(torch.nn.Module):
             )
         self.mode = mode
 
-    def forward(self) -> Tensor:
-        r"""The adjacency matrices used for propagation."""
+    def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
+        if x[0].size(1) != self.num_fields:
+            raise ValueError(
+                f'There are edges for {self.num_fields} fields (got node '
+                f'vectors of {x[0].size(1)})'
+            )
+        return self.matrices()[-1]
+
+    def graph(
+        self,
+        x: Pair,
+        edge_index: Tensor,
+        field: tuple[Tensor | None, Tensor | None],
+    ) -> Tensor:
+        source, target = field
+        if source is None or target is None:
+            raise ValueError(
+                "'field' is required, since the edges are those of fields"
+            )
+        matrix = self.matrices()[-1]
+        return matrix[target[edge_index[1]], source[edge_index[0]]]
+
+    def matrices(self) -> Tensor:
+        r"""The adjacency matrices :math:`(K - 1, n, n)` used for propagation,
+        the first :math:`n` being targets.
+        """
         logit, exists, _, edges = self._unroll()
         hard = edges.to(logit.dtype)
         if self.mode == 'hard':

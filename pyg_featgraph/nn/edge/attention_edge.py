@@ -1,14 +1,17 @@
+r"""Attention between fields as Fi-GNN has it."""
+
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Parameter
 from torch_geometric.nn.inits import glorot
-from torch_geometric.utils import softmax
+
+from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.layout import Pair, edge_softmax, masked_softmax
+from pyg_featgraph.nn.lazy import LazyModule
 
 
-class AttentionEdge(torch.nn.Module):
+class AttentionEdge(FieldEdge, LazyModule, name='attention'):
     r"""The attentional edge weights of the `"Fi-GNN: Modeling Feature
     Interactions via Graph Neural Networks for CTR Prediction"
     <https://arxiv.org/abs/1910.05552>`_ paper (Eq. 3).
@@ -23,55 +26,58 @@ class AttentionEdge(torch.nn.Module):
     without any other receives nothing.
 
     Args:
-        in_channels (int): Size of each node vector.
+        in_channels (int): Size of each node vector, or :obj:`-1` to take it
+            from the first input.
         negative_slope (float, optional): LeakyReLU angle of the negative
             slope. (default: :obj:`0.01`)
+        self_loops (bool, optional): If set to :obj:`True`, a node is one of
+            its own neighbours. (default: :obj:`False`)
 
     Shapes:
-        - **input:** node vectors :math:`(|\mathcal{V}|, F_{in})` with edge
-          indices :math:`(2, |\mathcal{E}|)`, or :math:`(B, n, F_{in})`
-        - **output:** :math:`(|\mathcal{E}|)`, or :math:`(B, n, n)` with one
-          row of weights per target node
+        As :class:`FieldEdge`.
     """
 
-    def __init__(self, in_channels: int, negative_slope: float = 0.01) -> None:
-        super().__init__()
+    att_source: Tensor
+    att_target: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        negative_slope: float = 0.01,
+        self_loops: bool = False,
+    ) -> None:
+        super().__init__(self_loops)
         self.in_channels = in_channels
         self.negative_slope = negative_slope
-        self.att_source = Parameter(torch.empty(in_channels))
-        self.att_target = Parameter(torch.empty(in_channels))
+        self.add_parameter('att_source', lambda c: (c,))
+        self.add_parameter('att_target', lambda c: (c,))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        glorot(self.att_source.view(1, -1))
-        glorot(self.att_target.view(1, -1))
+        if not self.is_lazy:
+            glorot(self.att_source.view(1, -1))
+            glorot(self.att_target.view(1, -1))
 
-    def forward(self, x: Tensor, edge_index: Tensor | None = None) -> Tensor:
-        r"""Weighs the given edges, or all pairs of nodes of each row.
-
-        Args:
-            x (torch.Tensor): The node vectors.
-            edge_index (torch.Tensor, optional): The edges; self loops get
-                weight zero. If :obj:`None`, :obj:`x` holds rows of equal
-                size. (default: :obj:`None`)
-        """
-        source, target = x @ self.att_source, x @ self.att_target
-        if edge_index is not None:
-            row, col = edge_index
-            logit = self._activate(target[col] + source[row], row == col)
-            weight = softmax(logit, col, num_nodes=x.size(0))
-            return weight * (row != col)
-        n = x.size(1)
-        diagonal = torch.eye(n, dtype=torch.bool, device=x.device)
+    def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
+        source, target = x[0] @ self.att_source, x[1] @ self.att_target
         logit = target.unsqueeze(2) + source.unsqueeze(1)
-        weight = self._activate(logit, diagonal).softmax(dim=2)
-        return weight.masked_fill(diagonal, 0.0)
-
-    def _activate(self, logit: Tensor, excluded: Tensor) -> Tensor:
         logit = F.leaky_relu(logit, self.negative_slope)
-        # A finite value, since a node can have no other than itself:
-        return logit.masked_fill(excluded, torch.finfo(logit.dtype).min)
+        return masked_softmax(logit, pairs)
+
+    def graph(
+        self,
+        x: Pair,
+        edge_index: Tensor,
+        field: tuple[Tensor | None, Tensor | None],
+    ) -> Tensor:
+        source, target = x[0] @ self.att_source, x[1] @ self.att_target
+        logit = target[edge_index[1]] + source[edge_index[0]]
+        logit = F.leaky_relu(logit, self.negative_slope)
+        other = None
+        if not self.self_loops and x[0] is x[1]:
+            other = edge_index[0] != edge_index[1]
+        return edge_softmax(logit, other, edge_index[1], x[1].size(0))
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({self.in_channels})'

@@ -1,3 +1,5 @@
+r"""The benefit of interactions as GraphFM scores it."""
+
 from __future__ import annotations
 
 import torch
@@ -6,10 +8,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch_geometric.nn.inits import glorot, zeros
 
+from pyg_featgraph.nn.edge.base import FieldEdge
 from pyg_featgraph.nn.kernels import pair_score
+from pyg_featgraph.nn.layout import Pair
+from pyg_featgraph.nn.lazy import LazyModule
 
 
-class HadamardScore(torch.nn.Module):
+class HadamardScore(FieldEdge, LazyModule, name='hadamard'):
     r"""How beneficial the interaction of two nodes is, from the `"GraphFM:
     Graph Factorization Machines for Feature Interaction Modeling"
     <https://arxiv.org/abs/2105.11866>`_ paper (Eqs. 6 and 7).
@@ -22,21 +27,32 @@ class HadamardScore(torch.nn.Module):
     The score is symmetric in :math:`i` and :math:`j`.
 
     Args:
-        in_channels (int): Size of each node vector.
+        in_channels (int): Size of each node vector, or :obj:`-1` to take it
+            from the first input.
         hidden_channels (int, optional): Size of the hidden layer.
             (default: :obj:`16`)
+        self_loops (bool, optional): If set to :obj:`False`, no node is its
+            own neighbour. (default: :obj:`True`)
 
     Shapes:
-        - **input:** node vectors :math:`(|\mathcal{V}|, F_{in})` with edge
-          indices :math:`(2, |\mathcal{E}|)`, or :math:`(B, n, F_{in})`
-        - **output:** :math:`(|\mathcal{E}|)`, or :math:`(B, n, n)`
+        As :class:`FieldEdge`.
     """
 
-    def __init__(self, in_channels: int, hidden_channels: int = 16) -> None:
-        super().__init__()
+    bias: Tensor
+    weight: Tensor
+    att: Tensor
+    att_bias: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden_channels: int = 16,
+        self_loops: bool = True,
+    ) -> None:
+        super().__init__(self_loops)
         self.in_channels = in_channels
         self.hidden_channels = hidden_channels
-        self.weight = Parameter(torch.empty(hidden_channels, in_channels))
+        self.add_parameter('weight', lambda c: (hidden_channels, c))
         self.bias = Parameter(torch.empty(hidden_channels))
         self.att = Parameter(torch.empty(hidden_channels))
         self.att_bias = Parameter(torch.empty(1))
@@ -44,30 +60,22 @@ class HadamardScore(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        glorot(self.weight)
+        if not self.is_lazy:
+            glorot(self.weight)
         zeros(self.bias)
         glorot(self.att.view(1, -1))
         zeros(self.att_bias)
 
-    def forward(self, x: Tensor, edge_index: Tensor | None = None) -> Tensor:
-        r"""Scores the given edges, or all pairs of nodes of each row.
-
-        Args:
-            x (torch.Tensor): The node vectors.
-            edge_index (torch.Tensor, optional): The edges. If :obj:`None`,
-                :obj:`x` holds rows of equal size. (default: :obj:`None`)
-        """
-        if edge_index is not None:
-            return self.score_products(x[edge_index[0]] * x[edge_index[1]])
-        score = pair_score(x, self.weight, self.bias, self.att)
-        return (score + self.att_bias).sigmoid()
-
-    def score_products(self, v: Tensor) -> Tensor:
-        r"""Scores pairs by the products :math:`\mathbf{x}_i \odot
-        \mathbf{x}_j` of their vectors, with shape :math:`(*, F_{in})`.
-        """
-        hidden = F.linear(v, self.weight, self.bias).relu()
+    def score(self, x_i: Tensor, x_j: Tensor) -> Tensor:
+        hidden = F.linear(x_i * x_j, self.weight, self.bias).relu()
         return (hidden @ self.att + self.att_bias).sigmoid()
+
+    def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
+        if x[0] is not x[1]:
+            return super().dense(x, pairs)
+        score = pair_score(x[0], self.weight, self.bias, self.att)
+        score = (score + self.att_bias).sigmoid()
+        return score if pairs is None else score * pairs
 
     def __repr__(self) -> str:
         return (

@@ -1,3 +1,5 @@
+r"""Thresholds that set small edge weights to zero."""
+
 from __future__ import annotations
 
 import torch

@@ -1,93 +1,128 @@
+r"""The best edges of every node."""
+
 from __future__ import annotations
+
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 from torch_geometric.utils import cumsum, degree, scatter
 
+from pyg_featgraph.nn.config import Rule, at_least, one_of
+from pyg_featgraph.nn.edge.base import FieldEdge
 from pyg_featgraph.nn.kernels import top_m_mask
+from pyg_featgraph.nn.layout import Pair
 
 
-class TopM(torch.nn.Module):
-    r"""Keeps the :obj:`m` best incoming edges of every node.
+class TopM(FieldEdge):
+    r"""Keeps the :obj:`m` best incoming edges of every node, from the
+    `"GraphFM: Graph Factorization Machines for Feature Interaction Modeling"
+    <https://arxiv.org/abs/2105.11866>`_ paper (Eq. 8).
 
     .. math::
-        \mathcal{N}_i = \underset{j}{\mathrm{arg\,top}\text{-}m} \; p_{ij}
+        w^{\prime}_{ij} = w_{ij} \, \mathbb{1}[j \in \mathcal{N}_i], \qquad
+        \mathcal{N}_i = \underset{j}{\mathrm{arg\,top}\text{-}m} \; w_{ij}
 
-    The choice is a constant for the gradient, which reaches the scores only
-    through their later use. Of equal scores the lowest source wins, which is
-    the lowest field of a row.
+    The choice is a constant for the gradient, which reaches the edges that
+    are kept. Of equal weights the lowest source wins, which is the lowest
+    field of a row. An edge of weight zero is none and never kept.
 
     Args:
+        edge (FieldEdge): The module whose edges are chosen from.
         m (int): The number of edges to keep; a node with fewer keeps all.
         ties (str, optional): :obj:`"lowest"` keeps exactly :obj:`m` edges,
             :obj:`"all"` every edge that is not below the :obj:`m`-th best, as
             the code released with GraphFM does. (default: :obj:`"lowest"`)
+        binary (bool, optional): If set to :obj:`True`, the edges that are kept
+            have weight one, so that :obj:`edge` chooses but does not scale,
+            and has no gradient. (default: :obj:`False`)
 
     Shapes:
-        - **input:** scores :math:`(|\mathcal{E}|)` with edge indices
-          :math:`(2, |\mathcal{E}|)`, or :math:`(B, n, n)` with one row of
-          scores per target node
-        - **output:** a boolean mask of the same shape as the scores
+        As :class:`FieldEdge`, without heads.
     """
 
-    def __init__(self, m: int, ties: str = 'lowest') -> None:
-        super().__init__()
-        if m < 1:
-            raise ValueError(f"'m' must be positive (got {m})")
-        if ties not in ('lowest', 'all'):
-            raise ValueError(f"'ties' must be 'lowest' or 'all' (got '{ties}')")
+    rules: ClassVar[dict[str, Rule]] = {
+        'm': at_least(1),
+        'ties': one_of('lowest', 'all'),
+    }
+
+    def __init__(
+        self,
+        edge: FieldEdge,
+        m: int,
+        ties: str = 'lowest',
+        binary: bool = False,
+    ) -> None:
+        super().__init__(edge.self_loops)
+        self.edge = edge
         self.m = m
         self.ties = ties
+        self.binary = binary
 
-    def forward(
+    def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
+        weight = self.edge.dense(x, pairs)
+        self._check(weight, 3)
+        if weight.dim() == 2 and pairs is not None:
+            # Which is the best depends on those that are there:
+            weight = weight * pairs
+        is_edge = weight != 0
+        score = weight.detach().masked_fill(~is_edge, -torch.inf)
+        keep = top_m_mask(score, self.m, self.ties == 'all')
+        return self._apply(weight, keep & is_edge)
+
+    def graph(
         self,
-        score: Tensor,
-        edge_index: Tensor | None = None,
-        num_nodes: int | None = None,
-        mask: Tensor | None = None,
+        x: Pair,
+        edge_index: Tensor,
+        field: tuple[Tensor | None, Tensor | None],
     ) -> Tensor:
-        r"""Marks the edges to keep.
+        weight = self.edge.graph(x, edge_index, field)
+        self._check(weight, 1)
+        is_edge = weight != 0
+        if not self.self_loops and x[0] is x[1]:
+            is_edge = is_edge & (edge_index[0] != edge_index[1])
+        score = weight.detach().masked_fill(~is_edge, -torch.inf)
+        size = x[1].size(0)
+        keep = self._rank(score, edge_index, size) < self.m
+        if self.ties == 'all':
+            cut = scatter(
+                score.masked_fill(~keep, torch.inf),
+                edge_index[1],
+                dim_size=size,
+                reduce='min',
+            )
+            keep = score >= cut[edge_index[1]]
+        return self._apply(weight, keep & is_edge)
 
-        Args:
-            score (torch.Tensor): The scores.
-            edge_index (torch.Tensor, optional): The edges of the scores. If
-                :obj:`None`, :obj:`score` holds all pairs of each row.
-                (default: :obj:`None`)
-            num_nodes (int, optional): The number of nodes, with
-                :obj:`edge_index` only. (default: :obj:`None`)
-            mask (torch.Tensor, optional): Which pairs may be kept at all,
-                with shape :math:`(n, n)`, without :obj:`edge_index` only.
-                (default: :obj:`None`)
-        """
-        if edge_index is not None:
-            return self._select(score.detach(), edge_index, num_nodes)
-        if mask is None:
-            return top_m_mask(score, self.m, self.ties == 'all')
-        score = score.masked_fill(~mask, -torch.inf)
-        return top_m_mask(score, self.m, self.ties == 'all') & mask
-
-    def _select(
-        self, score: Tensor, edge_index: Tensor, num_nodes: int | None
-    ) -> Tensor:
-        source, target = edge_index
+    def _rank(self, score: Tensor, edge_index: Tensor, size: int) -> Tensor:
+        source, target = edge_index[0], edge_index[1]
         # Sorted by target, then falling score, then source:
         perm = source.argsort(stable=True)
         perm = perm[score[perm].argsort(descending=True, stable=True)]
         perm = perm[target[perm].argsort(stable=True)]
-        count = degree(target, num_nodes, dtype=torch.long)
-        start = cumsum(count)[target[perm]]
+        start = cumsum(degree(target, size, dtype=torch.long))[target[perm]]
         rank = torch.arange(perm.numel(), device=perm.device) - start
-        keep = torch.empty_like(score, dtype=torch.bool)
-        keep[perm] = rank < self.m
-        if self.ties == 'all' and keep.any():
-            cut = scatter(
-                score[keep],
-                target[keep],
-                dim_size=count.numel(),
-                reduce='min',
+        return torch.empty_like(rank).scatter(0, perm, rank)
+
+    def _apply(self, weight: Tensor, keep: Tensor) -> Tensor:
+        return keep.to(weight.dtype) if self.binary else weight * keep
+
+    def _check(self, weight: Tensor, max_dim: int) -> None:
+        if weight.dim() > max_dim:
+            raise ValueError(
+                f'The weights of {self.edge} have heads, of which the best '
+                f'edges are not defined (got shape {list(weight.size())})'
             )
-            keep = score >= cut[target]
-        return keep
+
+    def resized(self, in_channels: int) -> Self:
+        config: dict[str, Any] = {
+            **self.config,
+            'edge': self.edge.resized(in_channels),
+        }
+        return type(self)(**config)
 
     def __repr__(self) -> str:
-        return f"{self.__class__.__name__}(m={self.m}, ties='{self.ties}')"
+        return (
+            f"{self.__class__.__name__}({self.edge}, m={self.m}, "
+            f"ties='{self.ties}')"
+        )

@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import leaky_relu
 
-#: The logit of a pair that is left out. It is finite, so that a node that has
-#: no pair at all gets zero weights instead of NaN.
-EXCLUDED = -1e30
+from pyg_featgraph.nn.layout import Pair, masked_softmax
 
 # Bytes of the weights of a chunk of rows:
 _CPU_CHUNK = 2**20
@@ -25,7 +24,7 @@ _GPU_CHUNK = 512 * 2**20
 
 
 def attention_weights(
-    x: Tensor,
+    x: Tensor | Pair,
     att: Tensor,
     bias: Tensor,
     scale: Tensor,
@@ -41,31 +40,28 @@ def attention_weights(
     one of the logits.
 
     Args:
-        x (torch.Tensor): Node vectors, with shape :math:`(B, n, d)`.
+        x (torch.Tensor or tuple): Node vectors, with shape :math:`(B, n, d)`,
+            or those of sources and targets.
         att (torch.Tensor): :math:`\mathbf{a}` of each head, with shape
             :math:`(H, d)`.
         bias (torch.Tensor): :math:`b` of each head, with shape :math:`(H)`.
-        scale (torch.Tensor): :math:`s`, with shape :math:`(B, n, n)`.
-        keep (torch.Tensor, optional): Which pairs take part, with shape
-            :math:`(B, n, n)` or :math:`(1, n, n)`.
+        scale (torch.Tensor): :math:`s`, with shape :math:`(B, H, n, n)` or
+            :math:`(B, 1, n, n)`.
+        keep (torch.Tensor, optional): Which pairs take part, with any
+            dimension before the last two being one where all share it.
         negative_slope (float): The slope of the LeakyReLU.
         scale_logits (bool): Whether :math:`s` scales the logits.
 
     Returns:
         torch.Tensor: With shape :math:`(B, H, n, n)`.
     """
-    logits = torch.matmul(x.unsqueeze(1) * att.unsqueeze(1), x.mT.unsqueeze(1))
-    logits = torch.nn.functional.leaky_relu(
-        logits + bias.view(-1, 1, 1), negative_slope
-    )
+    source, target = (x, x) if isinstance(x, Tensor) else x
+    query = target.unsqueeze(1) * att.unsqueeze(1)
+    logits = torch.matmul(query, source.mT.unsqueeze(1))
+    logits = leaky_relu(logits + bias.view(-1, 1, 1), negative_slope)
     if scale_logits:
-        logits = logits * scale.unsqueeze(1)
-    if keep is not None:
-        logits = logits + _exclusion(keep, x.dtype)
-    alpha = logits.softmax(dim=-1)
-    if not scale_logits:
-        return alpha * scale.unsqueeze(1)
-    return alpha if keep is None else alpha * keep.unsqueeze(1)
+        return masked_softmax(logits * scale, keep)
+    return masked_softmax(logits, keep) * scale
 
 
 def hadamard_attention(
@@ -81,7 +77,8 @@ def hadamard_attention(
     r"""Sums the products of pairs by their :func:`attention_weights`,
     :math:`\sum_j \alpha^h_{ij} \, \mathbf{x}_i \odot \mathbf{x}_j`.
 
-    The arguments are those of :func:`attention_weights`; a
+    The arguments are those of :func:`attention_weights`, sources and targets
+    being the same; a
     :obj:`dropout_mask` of shape :math:`(B, H, n, n)` multiplies the weights.
 
     Returns:
@@ -160,23 +157,16 @@ def _attention_backward(
     grad_bias = torch.zeros_like(bias)
     for rows in _chunks(x, heads):
         part = x[rows]
-        s = scale[rows].unsqueeze(1)
+        s = scale[rows]
         k = _rows_of(keep, rows)
         # The forward pass once more, with what is needed of it:
         query = (part.unsqueeze(1) * att.unsqueeze(1)).flatten(1, 2)
         raw = torch.bmm(query, part.mT).view(-1, heads, n, n)
         raw.add_(bias.view(-1, 1, 1))
-        logits = torch.nn.functional.leaky_relu(raw, negative_slope)
-        scaled = logits * s if scale_logits else logits
-        if k is not None:
-            scaled = scaled + _exclusion(k, x.dtype)
-        soft = scaled.softmax(dim=-1)
-        if not scale_logits:
-            alpha = soft * s
-        elif k is not None:
-            alpha = soft * k.unsqueeze(1)
-        else:
-            alpha = soft
+        logits = leaky_relu(raw, negative_slope)
+        # Zero where a pair is left out, so that no gradient passes it:
+        soft = masked_softmax(logits * s if scale_logits else logits, k)
+        alpha = soft if scale_logits else soft * s
         drop = None if dropout_mask is None else dropout_mask[rows]
         if drop is not None:
             alpha = alpha * drop
@@ -191,15 +181,13 @@ def _attention_backward(
         if drop is not None:
             g_alpha.mul_(drop)
         if not scale_logits:
-            grad_scale[rows] = (g_alpha * soft).sum(dim=1)
+            grad_scale[rows] = (g_alpha * soft).sum_to_size(s.size())
             g_alpha.mul_(s)
-        elif k is not None:
-            g_alpha.mul_(k.unsqueeze(1))
         g_logits = torch.ops.aten._softmax_backward_data(
             g_alpha, soft, -1, soft.dtype
         )
         if scale_logits:
-            grad_scale[rows] = (g_logits * logits).sum(dim=1)
+            grad_scale[rows] = (g_logits * logits).sum_to_size(s.size())
             g_logits = g_logits.mul_(s)
         g_raw = torch.ops.aten.leaky_relu_backward(
             g_logits, raw, negative_slope, False
@@ -264,7 +252,3 @@ def _chunks(x: Tensor, heads: int) -> Iterator[slice]:
 def _rows_of(keep: Tensor | None, rows: slice) -> Tensor | None:
     return keep if keep is None or keep.size(0) == 1 else keep[rows]
 
-
-def _exclusion(keep: Tensor, dtype: torch.dtype) -> Tensor:
-    zero = torch.zeros(keep.size(), dtype=dtype, device=keep.device)
-    return zero.masked_fill_(~keep, EXCLUDED).unsqueeze(1)

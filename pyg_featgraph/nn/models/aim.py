@@ -1,3 +1,5 @@
+r"""AIM: gates on interactions, functions and dimensions."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -7,17 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch_geometric.data import Data
 from torch_geometric.nn import MLP
-from torch_geometric.utils import scatter
 
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
-from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel
-from pyg_featgraph.nn.models.compact import compact, copy_parameters
-from pyg_featgraph.nn.models.interaction_layer import (
+from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
+from pyg_featgraph.nn.gates.compact import compact, copy_parameters
+from pyg_featgraph.nn.gates.interaction_layer import (
     InteractionLayer,
     as_gates,
     as_interactions,
@@ -108,24 +109,7 @@ class AIM(FieldModel):
                 for q in combinations(info.names, 2)
             ]
         gates = as_gates(interactions, info, functions)
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            interactions=gates,
-            functions=list(functions),
-            function_wise=function_wise,
-            order_wise=order_wise,
-            dims=None
-            if dims is None
-            else {k: list(v) for k, v in dims.items()},
-            dim_gates=dim_gates,
-            norm=norm,
-            hidden_channels=list(hidden_channels),
-            dropout=dropout,
-            eps=eps,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.function_wise = function_wise
         self.order_wise = order_wise
         self.eps = eps
@@ -182,41 +166,46 @@ class AIM(FieldModel):
             return [self.dim_gate]
         return [conv.gate for _, conv in self.layer.items()]
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        x = {}
-        for name, embedding in self.embeddings.items():
-            x[name] = embedding.embed(data)
-            if self.dim_gate is not None:
-                x[name] = self._gate_dims(x[name], name, data)
+    @property
+    def tables(self) -> tuple[NodeEmbedding, ...]:
+        return (*self.embeddings.values(), *self.linear.tables)
+
+    def propagate(self, nodes: Nodes) -> Tensor:
+        *vectors, weight = nodes.x
+        x = dict(zip(self.embeddings, vectors, strict=True))
+        if self.dim_gate is not None:
+            x = {k: self._gate_dims(v, k, nodes) for k, v in x.items()}
         values = self.layer(
             {
                 key: x[self.table(conv.function, conv.order)]
                 for key, conv in self.layer.items()
             },
-            data,
+            nodes,
         )
-        out = self.linear(data) + values.sum(dim=-1)
+        out = self.linear.propagate(nodes._replace(x=(weight,)))
+        out = out + values.sum(dim=-1)
         if self.mlp is not None:
             out = out + self.mlp(values).squeeze(-1)
         return out
 
-    def _gate_dims(self, x: Tensor, name: str, data: Data) -> Tensor:
+    def _gate_dims(self, x: Tensor, name: str, nodes: Nodes) -> Tensor:
         running = square = self._square(name)
         if self.training:
-            if x.dim() == 3:
-                square = x.square().mean(dim=0)
-            else:
-                square = scatter(
-                    x.square(),
-                    data.field,
-                    dim_size=self.info.num_fields,
-                    reduce='mean',
-                )
+            # The mean over the rows that have the field; without any, the
+            # running one stays:
+            dense = nodes._replace(x=(x,)).dense(self.info.num_fields)
+            (values,), count = dense.x, x.new_tensor(x.size(0))
+            if dense.mask is not None:
+                values = values * dense.mask.unsqueeze(-1)
+                count = dense.mask.sum(dim=0).unsqueeze(-1)
+            total = values.square().sum(dim=0)
+            square = torch.where(
+                count > 0, total / count.clamp(min=1), running.to(total.dtype)
+            )
             with torch.no_grad():
                 running.lerp_(square.to(running.dtype), 0.1)
         scale = self.dim_gate / (square + self.eps).sqrt()
-        return x * (scale if x.dim() == 3 else scale[data.field])
+        return x * (scale if nodes.is_dense else scale[nodes.field])
 
     def _square(self, name: str) -> Tensor:
         return self.get_buffer(f'square_{name}')

@@ -1,17 +1,23 @@
+r"""AutoInt, to compare with."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.config import split_heads
 from pyg_featgraph.nn.conv import SelfAttentionConv
+from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.graph import GraphModel, Nodes
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 
 
-class AutoInt(GraphModel):
+class AutoInt(FieldModel):
     r"""The model of the `"AutoInt: Automatic Feature Interaction Learning via
     Self-Attentive Neural Networks" <https://arxiv.org/abs/1810.11921>`_ paper
     (Eq. 9): layers of :class:`~pyg_featgraph.nn.SelfAttentionConv` and a
@@ -26,6 +32,10 @@ class AutoInt(GraphModel):
         num_layers (int, optional): The number of layers.
             (default: :obj:`3`)
         heads (int, optional): Number of attention heads. (default: :obj:`2`)
+        edge (str or FieldEdge, optional): What gives the edges of each layer
+            their weights, by name or as a module whose options are taken
+            over, see :func:`~pyg_featgraph.nn.make_edge`.
+            (default: :obj:`"uniform"`)
         embedding_std (float, optional): The standard deviation of the initial
             node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
@@ -39,39 +49,59 @@ class AutoInt(GraphModel):
         hidden_channels: int = 64,
         num_layers: int = 3,
         heads: int = 2,
+        edge: str | FieldEdge = 'uniform',
         embedding_std: float = 0.1,
         sparse: bool = False,
     ) -> None:
-        if hidden_channels % heads != 0:
-            raise ValueError(
-                "'hidden_channels' must be a multiple of 'heads' (got "
-                f'{hidden_channels} and {heads})'
-            )
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            hidden_channels=hidden_channels,
-            num_layers=num_layers,
-            heads=heads,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
+        sizes = [embedding_dim] + [hidden_channels] * num_layers
         self.convs: Any = torch.nn.ModuleList(
             SelfAttentionConv(
-                embedding_dim if k == 0 else hidden_channels,
-                hidden_channels // heads,
+                channels,
+                split_heads(hidden_channels, heads),
                 heads,
+                make_edge(edge, channels, info.num_fields),
             )
-            for k in range(num_layers)
+            for channels in sizes[:num_layers]
         )
         self.lin = torch.nn.Linear(info.num_fields * hidden_channels, 1)
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        x = nodes.x
-        for conv in self.convs:
-            x = conv(x, nodes.edge_index)
-        x = nodes.to_rows(x, self.info.num_fields)
+        x = nodes.to_dense(self._layers(nodes)[-1], self.info.num_fields)
         return self.lin(x.flatten(1)).squeeze(-1)
+
+    def _layers(self, nodes: Nodes) -> list[Tensor]:
+        # The input of the first layer and the outputs of all.
+        outs = [nodes.x[0]]
+        for conv in self.convs:
+            out = conv(
+                outs[-1], nodes.edge_index, None, nodes.field, mask=nodes.mask
+            )
+            outs.append(out)
+        return outs
+
+    @torch.no_grad()
+    def edge_weights(self, data: Data) -> list[Tensor]:
+        r"""The weights of the edges of each row and layer, which attention is
+        multiplied with.
+
+        Args:
+            data (Data): A batch of field graphs.
+
+        Returns:
+            list of torch.Tensor: For each layer :math:`(B, n, n)`, the first
+            :math:`n` being the fields that receive.
+
+        Raises:
+            ValueError: If all edges are alike.
+        """
+        if self.config['edge'] == 'uniform':
+            return super().edge_weights(data)
+        nodes = self.nodes(data).dense(self.info.num_fields)
+        return [
+            nodes.weigh(conv.edge, x)
+            for conv, x in zip(self.convs, self._layers(nodes), strict=False)
+        ]

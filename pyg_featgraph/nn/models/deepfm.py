@@ -1,18 +1,20 @@
+r"""DeepFM, with all pairs or those of any method."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
-from torch_geometric.data import Data
 from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
-from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, data_to_rows
+from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models.fm import second_order
-from pyg_featgraph.nn.models.interaction_layer import (
+from pyg_featgraph.nn.gates.interaction_layer import (
     InteractionLayer,
     as_gates,
 )
@@ -67,16 +69,7 @@ class DeepFM(FieldModel):
         sparse: bool = False,
     ) -> None:
         gates = None if interactions is None else as_gates(interactions, info)
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            hidden_channels=list(hidden_channels),
-            interactions=gates,
-            dropout=dropout,
-            norm=norm,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.linear = LR(info, sparse=sparse)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
@@ -92,12 +85,16 @@ class DeepFM(FieldModel):
             norm=norm,
         )
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        x = self.embedding.embed(data)
+    @property
+    def tables(self) -> tuple[NodeEmbedding, ...]:
+        return (self.embedding, *self.linear.tables)
+
+    def propagate(self, nodes: Nodes) -> Tensor:
+        x, weight = nodes.x
+        out = self.linear.propagate(nodes._replace(x=(weight,)))
         if self.layer is None:
-            out = second_order(x, data)
+            out = out + second_order(x, nodes)
         else:
-            out = self.layer(x, data).sum(dim=-1)
-        rows = data_to_rows(x, data, self.info.num_fields)
-        return self.linear(data) + out + self.mlp(rows.flatten(1)).squeeze(-1)
+            out = out + self.layer(x, nodes).sum(dim=-1)
+        x = nodes.to_dense(x, self.info.num_fields)
+        return out + self.mlp(x.flatten(1)).squeeze(-1)

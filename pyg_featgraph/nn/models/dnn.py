@@ -1,14 +1,16 @@
+r"""A plain perceptron, to compare with."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch_geometric.data import Data
 from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, embed_regular
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 
 
 class DNN(FieldModel):
@@ -40,15 +42,7 @@ class DNN(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
     ) -> None:
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            hidden_channels=list(hidden_channels),
-            dropout=dropout,
-            norm=norm,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
@@ -58,7 +52,6 @@ class DNN(FieldModel):
             norm=norm,
         )
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        x = embed_regular(self.embedding, data)
+    def propagate(self, nodes: Nodes) -> Tensor:
+        x = nodes.to_dense(nodes.x[0], self.info.num_fields)
         return self.mlp(x.flatten(1)).squeeze(-1)

@@ -1,3 +1,5 @@
+r"""FeatNet: pruned subsets of fields and queries of each."""
+
 from __future__ import annotations
 
 import warnings
@@ -12,14 +14,16 @@ from torch_geometric.data import Data
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.nn.conv.induced_set_conv import InducedSetConv
-from pyg_featgraph.nn.edge.subset_edge import SubsetEdge
-from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import (
-    FieldModel,
-    batch_vector,
-    data_to_rows,
+from pyg_featgraph.nn.edge import (
+    FieldEdge,
+    SoftThreshold,
+    SubsetEdge,
+    make_edge,
 )
-from pyg_featgraph.nn.models.grouped_mlp import GroupedMLP
+from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
+from pyg_featgraph.nn.dense.grouped_mlp import GroupedMLP
 
 #: How many combinations of more than two fields are kept in a ranking.
 MAX_COMBINATIONS = 10_000
@@ -73,8 +77,14 @@ class FeatNet(FieldModel):
         info (FieldInfo): The layout of the fields.
         embedding_dim (int, optional): The size of the node vectors.
             (default: :obj:`16`)
-        num_subsets (int, optional): The number :math:`S` of subsets.
+        num_subsets (int, optional): The number :math:`S` of subsets, as many
+            as there are fields for other edges than those of the paper.
             (default: :obj:`10`)
+        edge (str or FieldEdge, optional): What gives the edges from fields to
+            subsets their weights: :obj:`"subset"` is that of the paper; with
+            any other, by name or as a module whose options are taken over
+            (:func:`~pyg_featgraph.nn.make_edge`), subsets are the
+            neighbourhoods of the fields. (default: :obj:`"subset"`)
         num_queries (int, optional): The number :math:`E` of queries of each
             subset; the paper has 16 and, elsewhere, 40. (default: :obj:`16`)
         rank (int, optional): The size of the layer that weighs fields.
@@ -103,6 +113,7 @@ class FeatNet(FieldModel):
         info: FieldInfo,
         embedding_dim: int = 16,
         num_subsets: int = 10,
+        edge: str | FieldEdge = 'subset',
         num_queries: int = 16,
         rank: int = 4,
         hidden_channels: Sequence[int] = (128, 128, 128),
@@ -114,28 +125,19 @@ class FeatNet(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
     ) -> None:
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            num_subsets=num_subsets,
-            num_queries=num_queries,
-            rank=rank,
-            hidden_channels=list(hidden_channels),
-            dropout=dropout,
-            threshold_init=threshold_init,
-            share_queries=share_queries,
-            share_keys=share_keys,
-            share_thresholds=share_thresholds,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         n = info.num_fields
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
-        self.edge = SubsetEdge(
-            embedding_dim, n, num_subsets, rank, threshold_init
-        )
+        self.edge: FieldEdge
+        if edge == 'subset':
+            self.edge = SubsetEdge(
+                embedding_dim, n, num_subsets, rank, threshold_init
+            )
+        else:
+            num_subsets = n
+            self.edge = make_edge(edge, embedding_dim, n)
         self.conv = InducedSetConv(
             embedding_dim,
             n,
@@ -152,22 +154,43 @@ class FeatNet(FieldModel):
         self.mlp = GroupedMLP(channels, num_subsets, dropout)
         self.lin = torch.nn.Linear(num_subsets * channels[-1], 1)
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        x = self.embedding.embed(data)
-        if x.dim() == 3:
-            out = self.conv(x, self.edge(x))
-        else:
-            batch, size = batch_vector(data)
-            weight = self.edge(x, data.field)
-            edges = self.conv.edges(weight, batch)
-            out = self.conv(x, weight, edges, data.field, size)
+    def propagate(self, nodes: Nodes) -> Tensor:
+        index, weight = self._incidence(nodes)
+        num_edges = None
+        if not nodes.is_dense:
+            num_edges = nodes.batch_size * self.conv.num_subsets
+        out = self.conv(
+            nodes.x[0], index, weight, nodes.field, num_edges, nodes.mask
+        )
         out = self.mlp(out.flatten(2))
         return self.lin(out.flatten(1)).squeeze(-1)
 
+    def _incidence(self, nodes: Nodes) -> tuple[Tensor | None, Tensor]:
+        # The edges from fields to subsets, and their weights.
+        (x,) = nodes.x
+        if isinstance(self.edge, SubsetEdge):
+            member = self.edge.members(x, nodes.field)
+            if nodes.is_dense:
+                return None, member.mT
+            return self.conv.hyperedges(member, nodes.batch_vector)
+        if self.edge.self_loops:
+            nodes = nodes.with_self_loops()
+        weight = self.edge(x, nodes.edge_index, nodes.field, nodes.mask)
+        if nodes.is_dense:
+            return None, weight
+        source, target = nodes.edge_index
+        assert nodes.field is not None
+        subset = nodes.batch_vector * self.conv.num_subsets + nodes.field
+        return torch.stack([source, subset[target]]), weight
+
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
         r"""The thresholds of both kinds of edges."""
-        return [self.edge.threshold.weight, self.conv.threshold.weight]
+        return [
+            module.weight
+            for part in (self.edge, self.conv)
+            for module in part.modules()
+            if isinstance(module, SoftThreshold)
+        ]
 
     @property
     def coverage(self) -> int:
@@ -195,7 +218,7 @@ class FeatNet(FieldModel):
         Args:
             data (Data or FieldTable): A batch of field graphs, or a table.
         """
-        parts = [self.conv.scores(x, w) for x, w, _ in self._parts(data)]
+        parts = [self._scores(x, w) for x, w, _ in self._parts(data)]
         return torch.cat(parts).movedim(1, -1)
 
     @torch.no_grad()
@@ -208,7 +231,7 @@ class FeatNet(FieldModel):
         """
         parts = self._parts(data)
         return torch.cat(
-            [(self.conv.scores(x, w) > 0).sum(dim=1) for x, w, _ in parts]
+            [(self._scores(x, w) > 0).sum(dim=1) for x, w, _ in parts]
         )
 
     @torch.no_grad()
@@ -289,7 +312,7 @@ class FeatNet(FieldModel):
         weights, counts = np.zeros((n, n)), np.zeros((n, n))
         larger, strengths = [], []
         for x, weight, _ in self._parts(table.subset(rows)):
-            alpha = self.conv.scores(x, weight) * weight.unsqueeze(3)
+            alpha = self._scores(x, weight) * weight.unsqueeze(3)
             alpha = alpha.movedim(1, -1).flatten(0, 2).double().cpu()
             member = alpha > 0
             root, one = alpha.sqrt(), member.double()
@@ -320,29 +343,34 @@ class FeatNet(FieldModel):
     def _parts(
         self, data: Data | FieldTable
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        # Node vectors, weights of edges to subsets and which fields are
-        # present, as rows, of some rows at a time.
+        # Node vectors, weights [B, n, S] of edges to subsets and which fields
+        # are there, of some rows at a time.
         n, device = self.info.num_fields, self.lin.weight.device
         parts: Any = [data]
         if isinstance(data, FieldTable):
             starts = range(0, len(data), 64)
             parts = (data.batch(slice(i, i + 64)).to(device) for i in starts)
         for part in parts:
-            x = self.embedding.embed(part)
-            weight = self.edge(x, None if x.dim() == 3 else part.field)
-            present = torch.ones_like(weight[..., :1])
-            rows = (data_to_rows(v, part, n) for v in (x, weight, present))
+            nodes = self.nodes(part).dense(n)
+            (x,) = nodes.x
+            weight = self._incidence(nodes)[1].mT.expand(x.size(0), -1, -1)
+            mask = nodes.mask
+            if mask is None:
+                mask = torch.ones_like(x[..., 0], dtype=torch.bool)
+            weight = weight * mask.unsqueeze(2)
             # Few at a time, as there are many scores:
-            chunks = (v.split(64) for v in rows)
-            for x, weight, present in zip(*chunks, strict=True):
-                yield x, weight, present.squeeze(2) > 0
+            chunks = (v.split(64) for v in (x, weight, mask))
+            yield from zip(*chunks, strict=True)
+
+    def _scores(self, x: Tensor, weight: Tensor) -> Tensor:
+        return self.conv.scores(x, edge_weight=weight.mT)
 
     def _survey(self, data: Data | FieldTable) -> tuple[DeadEdges, Tensor]:
         # What is dead and which share is pruned, in one pass over the rows.
         # Rows are not kept: there may be many.
         live, counts = [], []
         for part in self._parts(data):
-            score = self.conv.scores(*part[:2])
+            score = self._scores(*part[:2])
             live.append((score > 0).any(dim=1).any(dim=0))
             counts.append(self._count_members([part]))
         members, present = (

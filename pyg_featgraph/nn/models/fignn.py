@@ -1,4 +1,9 @@
+r"""Fi-GNN: attention edges and gated updates."""
+
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -6,13 +11,15 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.config import Rule, one_of, split_heads
 from pyg_featgraph.nn.conv import FiGNNConv, SelfAttentionConv
-from pyg_featgraph.nn.edge import AttentionEdge
+from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.graph import GraphModel, Nodes
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 
 
-class FiGNN(GraphModel):
+class FiGNN(FieldModel):
     r"""The model of the `"Fi-GNN: Modeling Feature Interactions via Graph
     Neural Networks for CTR Prediction" <https://arxiv.org/abs/1910.05552>`_
     paper.
@@ -38,9 +45,11 @@ class FiGNN(GraphModel):
             (default: :obj:`2`)
         heads (int, optional): Number of attention heads of the input layer.
             (default: :obj:`2`)
-        edge (str, optional): :obj:`"attention"`, or :obj:`"uniform"` for a
-            plain sum over all other fields as in the code released with
-            GraphFM. (default: :obj:`"attention"`)
+        edge (str or FieldEdge, optional): What gives the edges their weights,
+            by name or as a module whose options are taken over, see
+            :func:`~pyg_featgraph.nn.make_edge`; :obj:`"uniform"` is a plain
+            sum over all other fields as in the code released with GraphFM.
+            (default: :obj:`"attention"`)
         readout (str, optional): :obj:`"attention"` as above, or
             :obj:`"flatten"` for a linear map of all states, as in that code.
             (default: :obj:`"attention"`)
@@ -56,6 +65,10 @@ class FiGNN(GraphModel):
             (default: :obj:`False`)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        'readout': one_of('attention', 'flatten')
+    }
+
     def __init__(
         self,
         info: FieldInfo,
@@ -63,7 +76,7 @@ class FiGNN(GraphModel):
         hidden_channels: int = 32,
         num_layers: int = 2,
         heads: int = 2,
-        edge: str = 'attention',
+        edge: str | FieldEdge = 'attention',
         readout: str = 'attention',
         input_attention: bool = True,
         share_weights: bool = False,
@@ -71,33 +84,7 @@ class FiGNN(GraphModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
     ) -> None:
-        if edge not in ('attention', 'uniform'):
-            raise ValueError(
-                f"'edge' must be 'attention' or 'uniform' (got '{edge}')"
-            )
-        if readout not in ('attention', 'flatten'):
-            raise ValueError(
-                f"'readout' must be 'attention' or 'flatten' (got '{readout}')"
-            )
-        if hidden_channels % heads != 0:
-            raise ValueError(
-                "'hidden_channels' must be a multiple of 'heads' (got "
-                f'{hidden_channels} and {heads})'
-            )
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            hidden_channels=hidden_channels,
-            num_layers=num_layers,
-            heads=heads,
-            edge=edge,
-            readout=readout,
-            input_attention=input_attention,
-            share_weights=share_weights,
-            dropout=dropout,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.dropout = dropout
         n = info.num_fields
         channels = hidden_channels if input_attention else embedding_dim
@@ -105,14 +92,18 @@ class FiGNN(GraphModel):
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
         self.edge = (
-            AttentionEdge(embedding_dim) if edge == 'attention' else None
+            None if edge == 'uniform' else make_edge(edge, embedding_dim, n)
         )
         self.attention = (
-            SelfAttentionConv(embedding_dim, channels // heads, heads)
+            SelfAttentionConv(
+                embedding_dim, split_heads(channels, heads), heads
+            )
             if input_attention
             else None
         )
-        self.conv = FiGNNConv(channels, n, num_layers, share_weights)
+        self.conv = FiGNNConv(
+            channels, n, num_layers, share_weights=share_weights
+        )
         self.lin = torch.nn.Linear(
             channels if readout == 'attention' else n * channels,
             1,
@@ -125,16 +116,20 @@ class FiGNN(GraphModel):
         )
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        x = F.dropout(nodes.x, p=self.dropout, training=self.training)
-        weight = None if self.edge is None else self.edge(x, nodes.edge_index)
+        x = F.dropout(nodes.x[0], self.dropout, self.training)
+        weight, mask, field = None, nodes.mask, nodes.field
+        if self.edge is not None:
+            if self.edge.self_loops:
+                nodes = nodes.with_self_loops()
+            weight = self.edge(x, nodes.edge_index, field, mask)
         if self.attention is not None:
-            x = self.attention(x, nodes.edge_index)
-        x = self.conv(x, nodes.edge_index, weight, nodes.field)
-        x = nodes.to_rows(x, self.info.num_fields)
+            x = self.attention(x, nodes.edge_index, mask=mask)
+        x = self.conv(x, nodes.edge_index, weight, field, mask=mask)
+        x = nodes.to_dense(x, self.info.num_fields)
         if self.gate is None:
             return self.lin(x.flatten(1)).squeeze(-1)
         gate = self.gate(x.flatten(1)).sigmoid()
-        # An absent field has a state of zero and so a score of zero:
+        # A missing field has a state of zero and so a score of zero:
         return (gate * self.lin(x).squeeze(-1)).sum(dim=1)
 
     @torch.no_grad()
@@ -146,13 +141,13 @@ class FiGNN(GraphModel):
 
         Returns:
             list of torch.Tensor: One entry :math:`(B, n, n)`, as all steps
-            share the weights, rows being the fields that receive.
+            share the weights, the first :math:`n` being the fields that
+            receive.
 
         Raises:
             ValueError: If the model has uniform edges.
         """
         if self.edge is None:
             raise ValueError("A model with edge='uniform' has no edge weights")
-        nodes = self.unpack(data)
-        weight = self.edge(nodes.x, nodes.edge_index)
-        return [nodes.edges_to_rows(weight, self.info.num_fields)]
+        nodes = self.nodes(data).dense(self.info.num_fields)
+        return [nodes.weigh(self.edge, nodes.x[0])]

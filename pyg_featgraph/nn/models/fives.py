@@ -1,7 +1,9 @@
+r"""FIVES: searched edges that raise the order layer by layer."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -10,14 +12,20 @@ from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn.config import Rule, at_least, one_of
 from pyg_featgraph.nn.conv import FIVESConv
-from pyg_featgraph.nn.edge import AdjacencyTensor
+from pyg_featgraph.nn.edge import (
+    AdjacencyTensor,
+    FieldEdge,
+    derive_interactions,
+    make_edge,
+)
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.derive import derive_interactions
-from pyg_featgraph.nn.models.graph import GraphModel, Nodes
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 
 
-class FIVES(GraphModel):
+class FIVES(FieldModel):
     r"""The model of the `"FIVES: Feature Interaction Via Edge Search for
     Large-Scale Tabular Data" <https://arxiv.org/abs/2007.14573>`_ paper.
 
@@ -48,6 +56,11 @@ class FIVES(GraphModel):
             (default: :obj:`16`)
         max_order (int, optional): The highest order :math:`K` of an
             interaction. (default: :obj:`3`)
+        edge (str or FieldEdge, optional): What gives the edges of each layer
+            their weights, from the embeddings: :obj:`"adjacency"` is the
+            tensor of the paper, to which the next four options belong; or any
+            other by name or as a module whose options are taken over, see
+            :func:`~pyg_featgraph.nn.make_edge`. (default: :obj:`"adjacency"`)
         threshold (float or list of float, optional): The threshold of each of
             the :math:`K - 1` layers. (default: :obj:`0.5`)
         recursive (bool, optional): If set to :obj:`False`, the layers' edges
@@ -58,8 +71,9 @@ class FIVES(GraphModel):
             (default: :obj:`"soft"`)
         self_loops (bool, optional): If set to :obj:`False`, no field
             interacts with itself. (default: :obj:`True`)
-        aggr (str, optional): :obj:`"mean"` or :obj:`"sum"`, see
-            :class:`~pyg_featgraph.nn.FIVESConv`. (default: :obj:`"mean"`)
+        normalize (bool, optional): If set to :obj:`False`, messages are not
+            divided by the sum of their weights, see
+            :class:`~pyg_featgraph.nn.FIVESConv`. (default: :obj:`True`)
         readout (str, optional): :obj:`"mean"` as above; :obj:`"last"`
             predicts by the highest order alone; :obj:`"sum"` adds the logits
             up and trains the sum, which is not in the paper but learns
@@ -73,66 +87,53 @@ class FIVES(GraphModel):
             (default: :obj:`False`)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        'max_order': at_least(2),
+        'mode': one_of('soft', 'hard', 'straight_through'),
+        'readout': one_of('mean', 'last', 'sum'),
+    }
+
     def __init__(
         self,
         info: FieldInfo,
         embedding_dim: int = 16,
         max_order: int = 3,
+        edge: str | FieldEdge = 'adjacency',
         threshold: float | Sequence[float] = 0.5,
         recursive: bool = True,
         mode: str = 'soft',
         self_loops: bool = True,
-        aggr: str = 'mean',
+        normalize: bool = True,
         readout: str = 'mean',
         dropout: float = 0.0,
         embedding_std: float = 0.3,
         sparse: bool = False,
     ) -> None:
-        if max_order < 2:
-            raise ValueError(
-                f"'max_order' must be at least 2 (got {max_order})"
-            )
-        if readout not in ('mean', 'last', 'sum'):
-            raise ValueError(
-                f"'readout' must be 'mean', 'last' or 'sum' (got '{readout}')"
-            )
-        if isinstance(threshold, Sequence):
-            threshold = [float(t) for t in threshold]
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            max_order=max_order,
-            threshold=threshold,
-            recursive=recursive,
-            mode=mode,
-            self_loops=self_loops,
-            aggr=aggr,
-            readout=readout,
-            dropout=dropout,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.readout = readout
         self.dropout = dropout
         n = info.num_fields
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
-        self.adjacency = AdjacencyTensor(
-            n, max_order - 1, threshold, recursive, mode, self_loops
-        )
-        self.conv = FIVESConv(embedding_dim, n, aggr)
+        self.adjacency: AdjacencyTensor | None = None
+        self.edges: Any = torch.nn.ModuleList()
+        if edge == 'adjacency':
+            self.adjacency = AdjacencyTensor(
+                n, max_order - 1, threshold, recursive, mode, self_loops
+            )
+        else:
+            self.edges.extend(
+                make_edge(edge, embedding_dim, n) for _ in range(max_order - 1)
+            )
+        self.conv = FIVESConv(embedding_dim, n, normalize=normalize)
         self.heads: Any = torch.nn.ModuleList(
             torch.nn.Linear(n * embedding_dim, 1) for _ in range(max_order)
         )
 
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        for head in self.heads:
-            head.reset_parameters()
-
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
-        return list(self.adjacency.parameters())
+        edges = self.edges if self.adjacency is None else self.adjacency
+        return list(edges.parameters())
 
     def freeze(self, mode: str = 'hard') -> None:
         r"""Ends the search: the edges stay as they are.
@@ -140,7 +141,12 @@ class FIVES(GraphModel):
         Args:
             mode (str, optional): :obj:`"hard"` or :obj:`"soft"` edges.
                 (default: :obj:`"hard"`)
+
+        Raises:
+            ValueError: If the edges are not those of the paper.
         """
+        if self.adjacency is None:
+            raise ValueError("Only edges of the kind 'adjacency' are searched")
         self.adjacency.set_mode(mode)
         self.adjacency.requires_grad_(False)
         self.config['mode'] = mode
@@ -161,19 +167,33 @@ class FIVES(GraphModel):
         Args:
             data (Data): A batch of field graphs.
         """
-        return self._heads(self.unpack(data))
+        return self._heads(self.nodes(data))
 
     def _heads(self, nodes: Nodes) -> Tensor:
-        adj, out, logits = self.adjacency(), nodes.x, []
+        (source,) = nodes.x
+        nodes = nodes.with_self_loops()
+        weights = self._weights(nodes)
+        out, logits = source, []
         for k, head in enumerate(self.heads):
             if k > 0:
                 out = self.conv(
-                    (nodes.x, out), adj[k - 1], nodes.edge_index, nodes.field
+                    (source, out),
+                    nodes.edge_index,
+                    weights[k - 1],
+                    nodes.field,
+                    mask=nodes.mask,
                 )
-            x = nodes.to_rows(out, self.info.num_fields)
+            x = nodes.to_dense(out, self.info.num_fields)
             x = F.dropout(x, p=self.dropout, training=self.training)
             logits.append(head(x.flatten(1)))
         return torch.cat(logits, dim=-1)
+
+    def _weights(self, nodes: Nodes) -> list[Tensor]:
+        # Those of the edges of each layer.
+        if self.adjacency is not None:
+            return [nodes.edge_weight(m) for m in self.adjacency.matrices()]
+        args = nodes.x[0], nodes.edge_index, nodes.field, nodes.mask
+        return [edge(*args) for edge in self.edges]
 
     def loss(self, data: Data) -> Tensor:
         if self.readout == 'sum':
@@ -185,10 +205,20 @@ class FIVES(GraphModel):
 
     @torch.no_grad()
     def edge_weights(self, data: Data | None = None) -> list[Tensor]:
-        r"""The scores :math:`\mathbf{R}^{(k)}` of each layer, with shape
-        :math:`(n, n)`, rows being targets; they are the same for all rows.
+        r"""The scores :math:`\mathbf{R}^{(k)}` of each layer, the same for
+        all rows, with shape :math:`(n, n)`; for edges of another kind their
+        weights :math:`(B, n, n)`. The first :math:`n` are targets.
+
+        Args:
+            data (Data, optional): A batch of field graphs, which only edges
+                of another kind need. (default: :obj:`None`)
         """
-        return list(self.adjacency.scores())
+        if self.adjacency is not None:
+            return list(self.adjacency.scores())
+        if data is None:
+            raise ValueError("These edges depend on the rows: pass 'data'")
+        nodes = self.nodes(data).dense(self.info.num_fields)
+        return [nodes.weigh(edge, nodes.x[0]) for edge in self.edges]
 
     def derive(
         self,
@@ -204,6 +234,10 @@ class FIVES(GraphModel):
             max_candidates (int, optional): How many to keep of each order.
                 (default: :obj:`10_000`)
         """
+        if self.adjacency is None:
+            raise ValueError(
+                "Only edges of the kind 'adjacency' spell out interactions"
+            )
         if threshold is None:
             threshold = self.adjacency.threshold.tolist()
         with torch.no_grad():
@@ -215,4 +249,6 @@ class FIVES(GraphModel):
     def _interactions_by_edges(
         self, data: FieldTable | None, num_rows: int, seed: int
     ) -> InteractionSet:
+        if self.adjacency is None:
+            return super()._interactions_by_edges(data, num_rows, seed)
         return self.derive()

@@ -1,11 +1,13 @@
+r"""The factorization machine, to compare with."""
+
 from __future__ import annotations
 
 from torch import Tensor
-from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, pool_sum
+from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models.lr import LR
 
 
@@ -36,24 +38,28 @@ class FM(FieldModel):
         embedding_std: float = 0.01,
         sparse: bool = False,
     ) -> None:
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.linear = LR(info, sparse=sparse)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        x = self.embedding.embed(data)
-        return self.linear(data) + second_order(x, data)
+    @property
+    def tables(self) -> tuple[NodeEmbedding, ...]:
+        return (self.embedding, *self.linear.tables)
+
+    def propagate(self, nodes: Nodes) -> Tensor:
+        x, weight = nodes.x
+        linear = self.linear.propagate(nodes._replace(x=(weight,)))
+        return linear + second_order(x, nodes)
 
 
-def second_order(x: Tensor, data: Data) -> Tensor:
-    r"""The inner products of all pairs of nodes of each row, summed up."""
-    pairs = pool_sum(x, data).square() - pool_sum(x.square(), data)
+def second_order(x: Tensor, nodes: Nodes) -> Tensor:
+    r"""The inner products of all pairs of nodes of each row, summed up.
+
+    Args:
+        x (torch.Tensor): The node vectors.
+        nodes (Nodes): The nodes that they belong to.
+    """
+    pairs = nodes.pool(x).square() - nodes.pool(x.square())
     return 0.5 * pairs.sum(dim=-1)

@@ -1,21 +1,25 @@
+r"""GraphFM: the best edges of each field, and attention."""
+
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import scatter
 
 from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.config import Rule, at_least, one_of, split_heads
 from pyg_featgraph.nn.conv import GraphFMConv
+from pyg_featgraph.nn.edge import FieldEdge, TopM, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.graph import GraphModel, Nodes
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 
 
-class GraphFM(GraphModel):
+class GraphFM(FieldModel):
     r"""The model of the `"GraphFM: Graph Factorization Machines for Feature
     Interaction Modeling" <https://arxiv.org/abs/2105.11866>`_ paper.
 
@@ -35,9 +39,14 @@ class GraphFM(GraphModel):
             over all heads. (default: :obj:`64`)
         num_layers (int, optional): The number :math:`K` of layers.
             (default: :obj:`3`)
+        edge (str or FieldEdge, optional): What gives the edges of each layer
+            their weights, by name or as a module whose options are taken
+            over, see :func:`~pyg_featgraph.nn.make_edge`.
+            (default: :obj:`"hadamard"`)
         m (list of int, optional): The number of neighbours to select in each
-            layer. (default: all, half and an eighth of the fields, as the
-            paper has for Criteo; the last share is repeated)
+            layer by :class:`~pyg_featgraph.nn.TopM`. (default: all, half and
+            an eighth of the fields, as the paper has for Criteo, the last
+            share being repeated; a module as :obj:`edge` stays as it is)
         heads (int, optional): Number of attention heads. (default: :obj:`2`)
         variant (str, optional): The form of the layers, :obj:`"paper"` or
             :obj:`"reference"` (the released code).
@@ -61,12 +70,18 @@ class GraphFM(GraphModel):
             (default: :obj:`False`)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        'm': at_least(1),
+        'variant': one_of('paper', 'reference'),
+    }
+
     def __init__(
         self,
         info: FieldInfo,
         embedding_dim: int = 16,
         hidden_channels: int = 64,
         num_layers: int = 3,
+        edge: str | FieldEdge = 'hadamard',
         m: Sequence[int] | None = None,
         heads: int = 2,
         variant: str = 'reference',
@@ -79,46 +94,32 @@ class GraphFM(GraphModel):
         sparse: bool = False,
     ) -> None:
         n = info.num_fields
-        if m is None:
+        if m is None and isinstance(edge, str) and edge != 'uniform':
             share = [n, -(-n // 2), max(2, -(-n // 8))]
             m = [share[min(k, 2)] for k in range(num_layers)]
-        if len(m) != num_layers:
+        if m is not None and len(m) != num_layers:
             raise ValueError(
                 f"'m' needs one entry for each of {num_layers} layers "
                 f'(got {list(m)})'
             )
-        if hidden_channels % heads != 0:
-            raise ValueError(
-                f"'hidden_channels' must be a multiple of 'heads' (got "
-                f'{hidden_channels} and {heads})'
-            )
         if field_weights is None:
             field_weights = variant == 'reference'
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            hidden_channels=hidden_channels,
-            num_layers=num_layers,
-            m=list(m),
-            heads=heads,
-            variant=variant,
-            field_weights=field_weights,
-            residual=residual,
-            norm=norm,
-            dropout=dropout,
-            embedding_dropout=embedding_dropout,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.embedding_dropout = embedding_dropout
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
+        sizes = [embedding_dim] + [hidden_channels] * num_layers
+        edges = [make_edge(edge, size, n) for size in sizes[:num_layers]]
+        if m is not None:
+            # NOTE[DIFF] The released code keeps all ties at the cut.
+            ties = 'all' if variant == 'reference' else 'lowest'
+            edges = [TopM(e, k, ties) for e, k in zip(edges, m, strict=True)]
         self.convs: Any = torch.nn.ModuleList(
             GraphFMConv(
-                embedding_dim if k == 0 else hidden_channels,
-                hidden_channels // heads,
-                m[k],
+                sizes[k],
+                split_heads(hidden_channels, heads),
+                edges[k],
                 heads=heads,
                 variant=variant,
                 num_fields=n if field_weights else None,
@@ -142,38 +143,35 @@ class GraphFM(GraphModel):
         torch.nn.init.zeros_(self.lin.bias)
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        x = F.dropout(nodes.x, p=self.embedding_dropout, training=self.training)
-        outs = []
+        out = torch.cat(self._layers(nodes)[1:], dim=-1)
+        return self.lin(nodes.pool(out, 'mean')).squeeze(-1)
+
+    def _layers(self, nodes: Nodes) -> list[Tensor]:
+        # The input of the first layer and the outputs of all.
+        (x,) = nodes.x
+        outs = [F.dropout(x, self.embedding_dropout, self.training)]
         for conv in self.convs:
-            x = conv(x, nodes.edge_index, nodes.field)
-            outs.append(x)
-        out = torch.cat(outs, dim=-1)
-        if out.dim() == 3:
-            out = out.mean(dim=1)
-        elif nodes.batch is None:
-            out = out.mean(dim=0, keepdim=True)
-        else:
-            out = scatter(
-                out, nodes.batch, dim=0, dim_size=nodes.size, reduce='mean'
+            out = conv(
+                outs[-1], nodes.edge_index, None, nodes.field, mask=nodes.mask
             )
-        return self.lin(out).squeeze(-1)
+            outs.append(out)
+        return outs
 
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:
-        r"""The scores :math:`p_{ij}` of the selected edges of each row and
-        layer, zero for edges that are not selected (Figure 4 of the paper).
+        r"""The weights of the edges of each row and layer: the scores
+        :math:`p_{ij}` of those which are selected, zero for all others
+        (Figure 4 of the paper).
 
         Args:
             data (Data): A batch of field graphs.
 
         Returns:
-            list of torch.Tensor: For each layer :math:`(B, n, n)`, rows being
-            the fields that select.
+            list of torch.Tensor: For each layer :math:`(B, n, n)`, the first
+            :math:`n` being the fields that select.
         """
-        nodes = self.unpack(data)
-        x, outs = nodes.x, []
-        for conv in self.convs:
-            weight = conv.edge_weight(x, nodes.edge_index)
-            outs.append(nodes.edges_to_rows(weight, self.info.num_fields))
-            x = conv(x, nodes.edge_index, nodes.field)
-        return outs
+        nodes = self.nodes(data).dense(self.info.num_fields)
+        return [
+            nodes.weigh(conv.edge, x)
+            for conv, x in zip(self.convs, self._layers(nodes), strict=False)
+        ]

@@ -1,3 +1,5 @@
+r"""The inner-product network, with all pairs or those of any method."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,14 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, data_to_rows
-from pyg_featgraph.nn.models.interaction_layer import (
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
+from pyg_featgraph.nn.gates.interaction_layer import (
     InteractionLayer,
     as_gates,
 )
@@ -65,16 +67,7 @@ class IPNN(FieldModel):
         sparse: bool = False,
     ) -> None:
         gates = None if interactions is None else as_gates(interactions, info)
-        super().__init__(
-            info,
-            embedding_dim=embedding_dim,
-            hidden_channels=list(hidden_channels),
-            interactions=gates,
-            dropout=dropout,
-            norm=norm,
-            embedding_std=embedding_std,
-            sparse=sparse,
-        )
+        super().__init__(info)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
@@ -96,9 +89,8 @@ class IPNN(FieldModel):
             [channels, *hidden_channels, 1], dropout=dropout, norm=norm
         )
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        x = self.embedding.embed(data)
-        rows = data_to_rows(x, data, self.info.num_fields)
-        x = torch.cat([rows.flatten(1), self.layer(x, data)], dim=-1)
+    def propagate(self, nodes: Nodes) -> Tensor:
+        (x,) = nodes.x
+        dense = nodes.to_dense(x, self.info.num_fields)
+        x = torch.cat([dense.flatten(1), self.layer(x, nodes)], dim=-1)
         return self.mlp(x).squeeze(-1)

@@ -1,13 +1,15 @@
+r"""Logistic regression, to compare with."""
+
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
-from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.base import FieldModel, pool_sum
+from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
+from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.layout import Nodes
 
 
 class LR(FieldModel):
@@ -23,7 +25,7 @@ class LR(FieldModel):
     """
 
     def __init__(self, info: FieldInfo, sparse: bool = False) -> None:
-        super().__init__(info, sparse=sparse)
+        super().__init__(info)
         self.linear = FieldEmbedding(info, 1, std=0.0, sparse=sparse)
         self.bias = Parameter(torch.zeros(1))
 
@@ -31,7 +33,10 @@ class LR(FieldModel):
         super().reset_parameters()
         torch.nn.init.zeros_(self.bias)
 
-    def forward(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B)` of a batch."""
-        out = pool_sum(self.linear.embed(data), data)
-        return out.squeeze(-1) + self.bias
+    @property
+    def tables(self) -> tuple[NodeEmbedding, ...]:
+        return (self.linear,)
+
+    def propagate(self, nodes: Nodes) -> Tensor:
+        (weight,) = nodes.x
+        return nodes.pool(weight).squeeze(-1) + self.bias

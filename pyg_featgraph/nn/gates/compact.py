@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.models.interaction_layer import (
+from pyg_featgraph.nn.gates.interaction_layer import (
     InteractionLayer,
     OpenGates,
     name_gates,

@@ -1,17 +1,23 @@
+r"""A linear layer with weights of each field's own."""
+
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch_geometric.nn.inits import glorot, zeros
 
+from pyg_featgraph.nn.kernels.field_linear import field_linear
+from pyg_featgraph.nn.lazy import LazyModule
 
-class FieldLinear(torch.nn.Module):
+
+class FieldLinear(LazyModule):
     r"""A linear transformation with weights of its own for every field.
 
     Args:
-        in_channels (int): Size of each input sample.
-        out_channels (int): Size of each output sample.
+        in_channels (int): Size of each input sample, or :obj:`-1` to take it
+            from the first input.
+        out_channels (int): Size of each output sample, or :obj:`-1` for that
+            of the input.
         num_fields (int, optional): The number of fields; :obj:`None` shares
             one transformation. (default: :obj:`None`)
         heads (int, optional): If given, samples are :math:`H` vectors, each
@@ -25,6 +31,9 @@ class FieldLinear(torch.nn.Module):
           :math:`(|\mathcal{V}|)`
         - **output:** as the input, with :math:`F_{out}`
     """
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(
         self,
@@ -40,17 +49,22 @@ class FieldLinear(torch.nn.Module):
         self.num_fields = num_fields
         self.heads = heads
         size = (1 if num_fields is None else num_fields, heads or 1)
-        self.weight = Parameter(torch.empty(*size, in_channels, out_channels))
+
+        def width(channels: int) -> int:
+            return channels if out_channels == -1 else out_channels
+
+        self.add_parameter('weight', lambda c: (*size, c, width(c)))
         if bias:
-            self.bias = Parameter(torch.empty(*size, out_channels))
+            self.add_parameter('bias', lambda c: (*size, width(c)))
         else:
             self.register_parameter('bias', None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
-        glorot(self.weight)
-        zeros(self.bias)
+        if not self.is_lazy:
+            glorot(self.weight)
+            zeros(self.bias)
 
     def forward(self, x: Tensor, field: Tensor | None = None) -> Tensor:
         r"""Transforms each node by the weights of its field.
@@ -58,41 +72,33 @@ class FieldLinear(torch.nn.Module):
         Args:
             x (torch.Tensor): The node vectors.
             field (torch.Tensor, optional): The field of each node; not
-                needed for rows, whose nodes are in field order.
+                needed in the dense layout, whose nodes are in field order.
                 (default: :obj:`None`)
+
+        Raises:
+            ValueError: If fields have weights of their own, but it is not
+                known which node is of which field.
         """
         if self.heads is None:
             x = x.unsqueeze(-2)
+        bias = self.bias
         if self.num_fields is None:
             out = torch.einsum('...hi,hio->...ho', x, self.weight[0])
-            if self.bias is not None:
-                out = out + self.bias[0]
+            bias = None if bias is None else bias[0]
         elif field is not None:
-            out = self._by_field(x, field)
-        elif x.dim() == 4:
+            out = field_linear(x, self.weight, field)
+            bias = None if bias is None else bias[field]
+        elif x.dim() == 4 and x.size(1) == self.num_fields:
             out = torch.einsum('bnhi,nhio->bnho', x, self.weight)
-            if self.bias is not None:
-                out = out + self.bias
         else:
             raise ValueError(
                 "'field' is required, since each of the "
-                f'{self.num_fields} fields has its own weights'
+                f'{self.num_fields} fields has its own weights (got shape '
+                f'{list(x.size())})'
             )
+        if bias is not None:
+            out = out + bias
         return out.squeeze(-2) if self.heads is None else out
-
-    def _by_field(self, x: Tensor, field: Tensor) -> Tensor:
-        # A gathered weight per node would be far larger than the nodes, so
-        # nodes are taken field by field:
-        perm = field.argsort(stable=True)
-        size = torch.bincount(field, minlength=self.weight.size(0)).tolist()
-        parts = [
-            torch.einsum('vhi,hio->vho', part, weight)
-            for part, weight in zip(
-                x[perm].split(size), self.weight, strict=True
-            )
-        ]
-        out = torch.cat(parts)[perm.argsort()]
-        return out if self.bias is None else out + self.bias[field]
 
     def __repr__(self) -> str:
         return (

@@ -1,7 +1,11 @@
+r"""The base class of models."""
+
 from __future__ import annotations
 
 import json
 import os
+from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import safetensors
@@ -10,48 +14,132 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import scatter
+from torch_geometric.nn.inits import reset
+from torch_geometric.typing import Adj
 
 from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn.config import (
+    Configurable,
+    Rule,
+    at_least,
+    between,
+    decode,
+    encode,
+    find_class,
+    qualified_name,
+)
+from pyg_featgraph.nn.effects import pair_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
-from pyg_featgraph.nn.models.effects import pair_effects
+from pyg_featgraph.nn.layout import Nodes, is_dense
 
 #: The version of the model file format.
-VERSION = 1
+VERSION = 2
 
 
-class FieldModel(torch.nn.Module):
+class FieldModel(Configurable, torch.nn.Module):
     r"""Base class of the models: :obj:`model(batch) -> logits` of shape
     :math:`(B)`.
 
-    A subclass passes the arguments of its constructor on as :obj:`config`, so
-    that :meth:`save` and :meth:`load` can build it again.
+    A subclass has an :obj:`embedding` and defines :meth:`propagate`, which
+    makes logits of node vectors; both layouts, explainers, :meth:`save`,
+    :meth:`load` and the rankings of :meth:`interactions` then work.
 
     Args:
         info (FieldInfo): The layout of the fields.
-        **config: JSON-compatible arguments of the subclass.
     """
 
-    _classes: ClassVar[dict[str, type[FieldModel]]] = {}
+    rules: ClassVar[Mapping[str, Rule]] = {
+        'embedding_dim': at_least(1),
+        'hidden_channels': at_least(1),
+        'num_layers': at_least(0),
+        'heads': at_least(1),
+        'dropout': between(0, 1),
+        'embedding_dropout': between(0, 1),
+        'embedding_std': at_least(0, float),
+    }
+    _no_options = ('info',)
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        FieldModel._classes[cls.__name__] = cls
+    embedding: NodeEmbedding
 
-    def __init__(self, info: FieldInfo, **config: Any) -> None:
+    def __init__(self, info: FieldInfo) -> None:
         super().__init__()
         self.info = info
-        self.config = config
+
+    @property
+    def tables(self) -> tuple[NodeEmbedding, ...]:
+        r"""The embeddings whose vectors :meth:`propagate` gets."""
+        return (self.embedding,)
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         for module in self.children():
-            reset = getattr(module, 'reset_parameters', None)
-            if reset is not None:
-                reset()
+            reset(module)
+
+    def forward(
+        self,
+        x: Data | Tensor,
+        edge_index: Adj | None = None,
+        field: Tensor | None = None,
+        batch: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        r"""The logits :math:`(B)` of a batch.
+
+        Args:
+            x (Data or torch.Tensor): A batch of field graphs. Or the node
+                vectors themselves, as :meth:`embed` gives them and explainers
+                need them: :math:`(B, n, d)`, or :math:`(N, d)` with the edges.
+            edge_index (torch.Tensor, optional): The edges of a graph.
+                (default: :obj:`None`)
+            field (torch.Tensor, optional): The field of each node of a graph.
+                (default: :obj:`None`)
+            batch (torch.Tensor, optional): The row of each node of a graph.
+                (default: a single row)
+            mask (torch.Tensor, optional): The fields that are there, in the
+                dense layout. (default: all)
+        """
+        if isinstance(x, Data):
+            return self.propagate(self.nodes(x))
+        sizes = [table.embedding_dim for table in self.tables]
+        is_dense(x, edge_index, mask)
+        size = 1 if batch is None else int(batch.max()) + 1
+        return self.propagate(
+            Nodes(x.split(sizes, -1), edge_index, field, batch, size, mask)
+        )
+
+    @abstractmethod
+    def propagate(self, nodes: Nodes) -> Tensor:
+        r"""The logits :math:`(B)` from node vectors.
+
+        Args:
+            nodes (Nodes): The nodes, with the vectors of each of
+                :attr:`tables`.
+        """
+
+    def nodes(self, data: Data) -> Nodes:
+        r"""The nodes of a batch, in the layout that fits it: dense for a
+        :class:`~pyg_featgraph.data.FieldBatch`.
+
+        Args:
+            data (Data): A batch of field graphs, or a single one.
+        """
+        x = tuple(table.embed(data) for table in self.tables)
+        if isinstance(data, FieldBatch):
+            return Nodes(x, mask=data.mask)
+        size = 1 if data.batch is None else data.num_graphs
+        return Nodes(x, data.edge_index, data.field, data.batch, size)
+
+    def embed(self, data: Data) -> Tensor:
+        r"""The node vectors of a batch, those of all :attr:`tables` one behind
+        the other: what :meth:`forward` takes in place of a batch.
+
+        Args:
+            data (Data): A batch of field graphs, or a single one.
+        """
+        return torch.cat(self.nodes(data).x, dim=-1)
 
     def loss(self, data: Data) -> Tensor:
         r"""The mean binary log loss of a batch, which training lowers."""
@@ -71,7 +159,8 @@ class FieldModel(torch.nn.Module):
         by: str = 'effect',
         num_rows: int = 256,
         seed: int = 0,
-        **kwargs: Any,
+        batch_size: int = 2048,
+        progress: bool = False,
     ) -> InteractionSet:
         r"""The interactions that the model has learned, ranked.
 
@@ -80,7 +169,7 @@ class FieldModel(torch.nn.Module):
                 (default: :obj:`None`)
             top (int, optional): How many to return. (default: all)
             by (str, optional): :obj:`"effect"` ranks pairs by what they do to
-                the logits, :func:`~pyg_featgraph.nn.models.pair_effects`;
+                the logits, :func:`~pyg_featgraph.nn.pair_effects`;
                 :obj:`"edges"`, for models that have some, by the mean over
                 rows and layers of the edge weights. They say where a layer
                 looks, not what the model makes of it.
@@ -88,8 +177,10 @@ class FieldModel(torch.nn.Module):
             num_rows (int, optional): The number of rows to draw.
                 (default: :obj:`256`)
             seed (int, optional): The seed of the draw. (default: :obj:`0`)
-            **kwargs (optional): Further arguments of
-                :func:`~pyg_featgraph.nn.models.pair_effects`.
+            batch_size (int, optional): The number of rows at a time, for
+                effects. (default: :obj:`2048`)
+            progress (bool, optional): Whether to show a progress bar, for
+                effects. (default: :obj:`False`)
 
         Raises:
             ValueError: If no rows are given, or if the model has no edges.
@@ -99,7 +190,7 @@ class FieldModel(torch.nn.Module):
         if by != 'effect':
             raise ValueError(f"'by' must be 'effect' or 'edges' (got '{by}')")
         effects = pair_effects(
-            self, self._rows_for(data), num_rows, seed=seed, **kwargs
+            self, self._rows_for(data), num_rows, batch_size, seed, progress
         )
         ranking = InteractionSet.from_matrix(
             effects.numpy(), self.info.names, self.__class__.__name__
@@ -160,9 +251,9 @@ class FieldModel(torch.nn.Module):
         """
         meta = {
             'version': VERSION,
-            'class': self.__class__.__name__,
+            'class': qualified_name(type(self)),
             'info': self.info.to_dict(),
-            'config': self.config,
+            'config': encode(self.config),
         }
         with replacing(path) as temporary:
             save_file(
@@ -173,10 +264,12 @@ class FieldModel(torch.nn.Module):
 
     @staticmethod
     def load(path: str | os.PathLike[str], device: str = 'cpu') -> FieldModel:
-        r"""Reads a model written by :meth:`save`, of whichever class.
+        r"""Reads a model written by :meth:`save`, of whichever class; the
+        module of a class of your own is to be imported before.
 
         Raises:
-            DataError: If the file is no model or of an unknown version.
+            DataError: If the file is no model, of an unknown version or of an
+                unknown class.
         """
         try:
             with safetensors.safe_open(path, 'pt', device=device) as file:
@@ -185,14 +278,18 @@ class FieldModel(torch.nn.Module):
         except safetensors.SafetensorError as error:
             raise DataError(f"'{path}' is not a model: {error}") from error
         values = json.loads(meta) if meta else {}
-        cls = FieldModel._classes.get(values.get('class', ''))
-        if values.get('version') != VERSION or cls is None:
+        if values.get('version') != VERSION:
             raise DataError(
                 f"'{path}' holds no model that this release can read "
-                f'(class {values.get("class")!r}, format version '
-                f'{values.get("version")!r})'
+                f'(format version {values.get("version")!r}, not {VERSION})'
             )
-        model = cls(FieldInfo.from_dict(values['info']), **values['config'])
+        try:
+            cls: Any = find_class(values['class'])
+        except DataError as error:
+            raise DataError(f"'{path}': {error}") from error
+        model = cls(
+            FieldInfo.from_dict(values['info']), **decode(values['config'])
+        )
         model.load_state_dict(state)
         return model.to(device)
 
@@ -202,58 +299,3 @@ class FieldModel(torch.nn.Module):
             f'{self.__class__.__name__}(num_fields={self.info.num_fields}'
             f'{", " if config else ""}{config})'
         )
-
-
-def batch_vector(data: Data) -> tuple[Tensor, int]:
-    r"""The row of each node, and the number of rows."""
-    if isinstance(data, FieldBatch):
-        return data.batch, data.num_graphs
-    if data.batch is None:
-        return data.field.new_zeros(data.field.numel()), 1
-    return data.batch, data.num_graphs
-
-
-def nodes_to_rows(
-    x: Tensor,
-    num_fields: int,
-    field: Tensor | None = None,
-    batch: Tensor | None = None,
-    size: int | None = None,
-) -> Tensor:
-    r"""The node vectors as :math:`(B, n, F)`, absent fields being zero; rows
-    stay as they are, and without :obj:`batch` all nodes are of one row.
-    """
-    if x.dim() == 3:
-        return x
-    if field is None:
-        raise ValueError(
-            "'field' is required for node vectors of shape [num_nodes, "
-            'channels]'
-        )
-    if batch is None:
-        batch, size = torch.zeros_like(field), 1
-    elif size is None:
-        size = int(batch.max()) + 1 if batch.numel() else 0
-    out = x.new_zeros(size, num_fields, x.size(-1))
-    return out.index_put((batch, field), x)
-
-
-def embed_regular(embedding: NodeEmbedding, data: Data) -> Tensor:
-    r"""The vectors :math:`(B, n, d)` of all fields, absent ones being zero."""
-    return data_to_rows(embedding.embed(data), data, embedding.info.num_fields)
-
-
-def data_to_rows(x: Tensor, data: Data, num_fields: int) -> Tensor:
-    r"""The node vectors of a batch as :math:`(B, n, F)`, in either layout."""
-    if x.dim() == 3:
-        return x
-    batch, size = batch_vector(data)
-    return nodes_to_rows(x, num_fields, data.field, batch, size)
-
-
-def pool_sum(x: Tensor, data: Data) -> Tensor:
-    r"""The sum over the nodes of each row, in either layout."""
-    if x.dim() == 3:
-        return x.sum(dim=1)
-    batch, size = batch_vector(data)
-    return scatter(x, batch, dim=0, dim_size=size, reduce='sum')

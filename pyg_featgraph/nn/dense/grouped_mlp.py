@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_featgraph.nn.conv.field_linear import FieldLinear
+from pyg_featgraph.nn.dense.field_linear import FieldLinear
 
 
 class GroupedMLP(torch.nn.Module):

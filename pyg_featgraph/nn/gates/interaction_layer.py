@@ -5,14 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.nn.conv import InteractionConv
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
-from pyg_featgraph.nn.models.base import batch_vector
+from pyg_featgraph.nn.layout import Nodes
 
 #: Fields with the value of the gate of each function, or none; JSON-compatible.
 Gates = list[tuple[list[str], dict[str, float | None]]]
@@ -96,26 +95,32 @@ class InteractionLayer(torch.nn.Module):
         r"""The operators by function and order."""
         return self.convs.items()
 
-    def forward(self, x: Tensor | Mapping[str, Tensor], data: Data) -> Tensor:
+    def forward(self, x: Tensor | Mapping[str, Tensor], nodes: Nodes) -> Tensor:
         r"""The values :math:`(B, P)` of all interactions.
 
         Args:
             x (torch.Tensor or dict): The node vectors, or those of each
                 operator.
-            data (Data): The batch that they belong to.
+            nodes (Nodes): The nodes that they belong to.
         """
         outs = []
         for key, conv in self.items():
             vectors = x if isinstance(x, Tensor) else x[key]
-            if vectors.dim() == 3:
-                outs.append(conv(vectors))
+            if nodes.is_dense:
+                outs.append(conv(vectors, mask=nodes.mask))
                 continue
-            batch, size = batch_vector(data)
-            edges = conv.edges(data.field, batch, size, self.num_fields)
-            outs.append(conv(vectors, edges, data.field, size))
+            size = nodes.batch_size
+            index = conv.hyperedges(
+                nodes.field, nodes.batch_vector, size, self.num_fields
+            )
+            num_edges = size * conv.num_hyperedges
+            outs.append(
+                conv(vectors, index, None, nodes.field, num_edges)
+            )
         if not outs:
-            size = data.num_graphs if data.batch is not None else 1
-            return torch.zeros(size, 0, device=data.field.device)
+            like = nodes.x[0]
+            size = like.size(0) if nodes.is_dense else nodes.batch_size
+            return like.new_zeros(size, 0)
         return torch.cat(outs, dim=1)
 
     def gates(self) -> OpenGates:

@@ -1,0 +1,5 @@
+r"""Gated interactions: what AIM searches and other models install."""
+
+from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
+
+__all__ = ['InteractionLayer']
