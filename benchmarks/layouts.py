@@ -46,7 +46,7 @@ def make(args, name):
     batch = table.batch()
     if name == 'scatter':
         # Every field is there, but nothing is known of it:
-        batch.present = torch.ones(index.size(), dtype=torch.bool)
+        batch.mask = torch.ones(index.size(), dtype=torch.bool)
     run = model
     if name == 'compiled':
         run = torch.compile(model, fullgraph=True)

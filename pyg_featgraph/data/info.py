@@ -66,6 +66,19 @@ class FieldInfo:
         r"""The first slot of each field."""
         return (0, *accumulate(self.slots[:-1]))
 
+    def present(self, slot_index: Tensor) -> Tensor:
+        r"""Which fields are not missing in encoded rows.
+
+        Args:
+            slot_index (torch.Tensor): The ids, with shape :math:`(B, S)`.
+
+        Shapes:
+            - **output:** a mask :math:`(B, n)`
+        """
+        first = torch.tensor(self.first_slots, device=slot_index.device)
+        missing = torch.tensor(self.offsets, device=slot_index.device)
+        return slot_index[:, first] != missing
+
     @property
     def has_single_slots(self) -> bool:
         r"""Whether every field owns exactly one slot."""

@@ -19,7 +19,7 @@ def encode(column, test=None, label=None, **field):
     df = pd.DataFrame({'x': column})
     encoder = FieldEncoder(FieldSchema((Field('x', **field),))).fit(df)
     table = encoder.transform(df if test is None else pd.DataFrame({'x': test}))
-    return table.index.tolist(), table.value.tolist(), encoder
+    return table.slot_index.tolist(), table.slot_value.tolist(), encoder
 
 
 @pytest.fixture
@@ -191,8 +191,8 @@ def test_only_training_rows_count(df):
     encoder = FieldEncoder(schema_of(df)).fit(df[:100])
     alone = encoder.transform(df[150:151])
     together = encoder.transform(df[100:])
-    assert torch.equal(alone.index[0], together.index[50])
-    assert torch.equal(alone.value[0], together.value[50])
+    assert torch.equal(alone.slot_index[0], together.slot_index[50])
+    assert torch.equal(alone.slot_value[0], together.slot_value[50])
 
 
 def test_save_and_load(df, tmp_path):
@@ -207,8 +207,8 @@ def test_save_and_load(df, tmp_path):
     assert loaded.info == encoder.info
     assert loaded.schema == encoder.schema
     again = loaded.transform(df)
-    assert torch.equal(again.index, table.index)
-    assert torch.equal(again.value, table.value)
+    assert torch.equal(again.slot_index, table.slot_index)
+    assert torch.equal(again.slot_value, table.slot_value)
     assert torch.equal(again.y, table.y)
 
 
@@ -279,7 +279,7 @@ def test_any_column_encodes(values, min_count):
     df = pd.DataFrame({'x': pd.Series(values, dtype=object)})
     field = Field('x', 'categorical', min_count)
     encoder = FieldEncoder(FieldSchema((field,))).fit(df)
-    ids = encoder.transform(df).index.flatten().tolist()
+    ids = encoder.transform(df).slot_index.flatten().tolist()
     count = {}
     for value in values:
         key = None if value is None else str(value)
@@ -298,9 +298,9 @@ def test_whole_numbers_are_the_same_category_in_every_table():
     schema = FieldSchema((Field('a', 'categorical'),))
     train = pd.DataFrame({'a': [1.0, 2.0, 2.5, np.nan]})
     encoder = FieldEncoder(schema).fit(train)
-    both = encoder.transform(pd.DataFrame({'a': [1.0, 2.5]})).index
-    whole = encoder.transform(pd.DataFrame({'a': [1.0, 2.0]})).index
-    integer = encoder.transform(pd.DataFrame({'a': [1, 2]})).index
+    both = encoder.transform(pd.DataFrame({'a': [1.0, 2.5]})).slot_index
+    whole = encoder.transform(pd.DataFrame({'a': [1.0, 2.0]})).slot_index
+    integer = encoder.transform(pd.DataFrame({'a': [1, 2]})).slot_index
     assert both[0] == whole[0] == integer[0]
-    assert whole[1] == integer[1] == encoder.transform(train).index[1]
+    assert whole[1] == integer[1] == encoder.transform(train).slot_index[1]
     assert len({int(both[0]), int(both[1]), int(whole[1]), 1}) == 4

@@ -114,7 +114,7 @@ def make_batch(size=6, drop=0.0):
     y = torch.arange(size).remainder(2).double()
     batch = FieldBatch.from_rows(index, value, INFO, y)
     if drop > 0:
-        batch.present = torch.rand(size, N) > drop
+        batch.mask = torch.rand(size, N) > drop
     return batch
 
 
@@ -137,8 +137,8 @@ def model_by_loops(model, batch):
     """The logits of Eqs. 1 to 15."""
     table, size = model.embedding.weight, batch.num_graphs
     present = torch.ones(size, N, dtype=torch.bool)
-    if not batch.is_regular:
-        present = batch.present
+    if batch.mask is not None:
+        present = batch.mask
     row, field = present.nonzero().unbind(1)
     x = []
     for b, i in zip(row.tolist(), field.tolist(), strict=True):

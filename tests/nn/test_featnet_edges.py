@@ -24,8 +24,8 @@ def test_counts_of_members():
     model = make_model()
     for batch in (make_batch(30), make_batch(30, drop=0.4)):
         present = torch.ones(30, N, dtype=torch.bool)
-        if not batch.is_regular:
-            present = batch.present
+        if batch.mask is not None:
+            present = batch.mask
         weight, scores = model.subset_weights(batch), model.scores(batch)
         assert scores.size() == (30, S, E, N)
         member, orders = torch.zeros(N, S), torch.zeros(30, S, E)
@@ -86,8 +86,8 @@ def test_finds_what_is_dead(table, recwarn):
 
 def test_a_field_that_no_row_has_is_not_dead():
     model, batch = make_model(), make_batch(20)
-    batch.present = torch.ones(20, N, dtype=torch.bool)
-    batch.present[:, 2] = False
+    batch.mask = torch.ones(20, N, dtype=torch.bool)
+    batch.mask[:, 2] = False
     model.edge.threshold.weight.data[3] = 60
     edges = model.dead(batch).edges
     assert edges.any(1).tolist() == [False, False, False, True]
