@@ -38,7 +38,8 @@ MODELS = {
 def make(args, name):
     torch.manual_seed(0)
     n = args.fields
-    info = FieldInfo(tuple(f'f{i}' for i in range(n)), (1000,) * n, (1,) * n)
+    names = tuple(f'f{i}' for i in range(n))
+    info = FieldInfo(names, (1000,) * n, (1,) * n, ('categorical',) * n)
     index = torch.randint(0, 1000, (args.batch_size, n))
     index += 1000 * torch.arange(n)
     table = FieldTable(index.int(), torch.ones(index.size()), info)

@@ -19,7 +19,7 @@ from pyg_featgraph.data import (
 @pytest.fixture
 def table():
     # Field c owns two slots; ids 0, 5 and 10 stand for missing:
-    info = FieldInfo(('a', 'b', 'c'), (5, 5, 6), (1, 1, 2))
+    info = FieldInfo(('a', 'b', 'c'), (5, 5, 6), (1, 1, 2), ('multi',) * 3)
     index = torch.stack(
         [
             torch.randint(0, 5, (20,)),

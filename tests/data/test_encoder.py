@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
+from pyg_featgraph.data import Field, FieldEncoder, FieldInfo, FieldSchema
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.nn import FieldEmbedding
 
@@ -212,6 +212,49 @@ def test_save_and_load(df, tmp_path):
     assert torch.equal(again.y, table.y)
 
 
+def test_kinds_are_those_of_the_encoding(df, tmp_path):
+    df['image'] = list(np.random.default_rng(1).normal(size=(len(df), 3)))
+    df['income'] = df['age'] * 2
+    schema = schema_of(df).replace('income', transform='log1p', bins=())
+    encoder = FieldEncoder(schema).fit(df)
+    kinds = dict(zip(schema.names, encoder.info.kinds, strict=True))
+    assert kinds == {
+        'age': 'bucket',
+        'city': 'categorical',
+        'tags': 'multi',
+        'image': 'vector',
+        'income': 'numeric',
+    }
+    info = encoder.transform(df).info
+    assert FieldInfo.from_dict(json.loads(json.dumps(info.to_dict()))) == info
+    encoder.save(tmp_path / 'encoder.parquet')
+    assert FieldEncoder.load(tmp_path / 'encoder.parquet').info == info
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'kinds': ('categorical',)}, r'names, sizes, .* \(got \[2, 2, 2, 1\]'),
+        ({'slots': (1, 1, 1)}, r'one entry for each field .* \[2, 2, 3, 2\]'),
+        ({'kinds': ('categorical', 'number')}, "'b': the kind must be one of"),
+        ({'sizes': (3, 0)}, "'b' needs at least one id and one slot"),
+        ({'slots': (0, 1)}, "'a' needs at least one id and one slot"),
+        ({'sizes': (3, 3)}, "'b' is numeric, so it has two ids and one slot"),
+        ({'slots': (1, 2)}, "'b' is numeric, so it has two ids and one slot"),
+    ],
+)
+def test_info_rejects_nonsense(changes, message):
+    values = {
+        'names': ('a', 'b'),
+        'sizes': (3, 2),
+        'slots': (1, 1),
+        'kinds': ('categorical', 'numeric'),
+    }
+    assert FieldInfo(**values).num_slots == 2
+    with pytest.raises(ValueError, match=message):
+        FieldInfo(**{**values, **changes})
+
+
 def test_load_rejects_other_files(df, tmp_path):
     path = tmp_path / 'x.parquet'
     path.write_text('no parquet')
@@ -224,11 +267,12 @@ def test_load_rejects_other_files(df, tmp_path):
     encoder.save(path)
     stored = pq.read_table(path)
     key = b'pyg_featgraph.encoder'
-    meta = json.loads(stored.schema.metadata[key]) | {'version': 99}
-    stored = stored.replace_schema_metadata({key: json.dumps(meta)})
-    pq.write_table(stored, path)
-    with pytest.raises(DataError, match='version 99'):
-        FieldEncoder.load(path)
+    for version in (1, 99):
+        meta = json.loads(stored.schema.metadata[key]) | {'version': version}
+        other = stored.replace_schema_metadata({key: json.dumps(meta)})
+        pq.write_table(other, path)
+        with pytest.raises(DataError, match=f'version {version}; this'):
+            FieldEncoder.load(path)
 
 
 def test_bad_input_is_named(df):

@@ -215,6 +215,29 @@ def test_the_background_is_the_table_by_default(tables):
     assert means_of(table) != pytest.approx(means_of(background), rel=1e-3)
 
 
+def test_a_number_is_a_number_whatever_its_values():
+    schema = FieldSchema(
+        (
+            Field('one', 'numeric', transform='log_square'),
+            Field('never', 'numeric', transform='log_square'),
+            Field('rare', 'categorical', min_count=99),
+        )
+    )
+    frame = pd.DataFrame({'one': [1.0, None, 1.0], 'rare': list('abc')})
+    encoder = FieldEncoder(schema).fit(frame.assign(never=[None, 9.0, 1000.0]))
+    background = encoder.transform(frame.assign(never=None))
+    table = encoder.transform(frame.assign(one=2.0, never=1000.0))
+    assert table.info.sizes == (2, 2, 2)
+    rows = FieldPerturbation(LR(table.info), table, background)
+    batch = rows.perturb(0, torch.tensor([[False] * 3, [True] * 3]))
+    # The mean of one, a number that the background never has, a category:
+    assert batch.slot_value.tolist() == [[1.0, 0.0, 0.0], [2.0, 47.0, 1.0]]
+    # A missing one becomes a number as well:
+    rows = FieldPerturbation(LR(table.info), background)
+    batch = rows.perturb(1, torch.tensor([[False] * 3, [True] * 3]))
+    assert batch.slot_index[:, 0].tolist() == [1, 0]
+
+
 def test_the_model_stays_in_training(tables):
     table, _ = tables
     model = DNN(table.info, 4, [8], dropout=0.5)

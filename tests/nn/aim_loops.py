@@ -14,8 +14,13 @@ from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
 
 # Numbers, a pair of slots and categories; the fields are not in the order of
 # the alphabet, as those of interactions are:
-INFO = FieldInfo(('f', 'b', 'd', 'c', 'e', 'a'), (4, 2, 5, 3, 6, 2), [1] * 6)
-SLOTS = FieldInfo(INFO.names, INFO.sizes, (1, 1, 2, 1, 1, 1))
+INFO = FieldInfo(
+    ('f', 'b', 'd', 'c', 'e', 'a'),
+    (4, 2, 5, 3, 6, 2),
+    [1] * 6,
+    ['categorical'] * 6,
+)
+SLOTS = FieldInfo(INFO.names, INFO.sizes, (1, 1, 2, 1, 1, 1), INFO.kinds)
 DIM = 3
 
 

@@ -8,8 +8,13 @@ from pyg_featgraph.data import FieldBatch, FieldInfo
 from pyg_featgraph.nn import FeatNet, InducedSetConv
 
 B, N, D, S, E = 5, 4, 3, 2, 3
-# A number, a pair of slots, and categories:
-INFO = FieldInfo(('b', 'd', 'a', 'c'), (1, 5, 3, 4), (1, 2, 1, 1))
+# A category without vocabulary, a pair of slots, and categories:
+INFO = FieldInfo(
+    ('b', 'd', 'a', 'c'),
+    (1, 5, 3, 4),
+    (1, 2, 1, 1),
+    ('categorical', 'multi', 'categorical', 'categorical'),
+)
 # Rows of four, two, no, three and four fields:
 DROP = {5, 7, 8, 9, 10, 11, 12}
 

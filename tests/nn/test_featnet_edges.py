@@ -95,7 +95,9 @@ def test_a_field_that_no_row_has_is_not_dead():
 
 def set_by_hand():
     """Node vectors are basis vectors: what is combined can be chosen."""
-    info = FieldInfo(('w', 'x', 'y', 'z'), (1,) * 4, (1,) * 4)
+    info = FieldInfo(
+        ('w', 'x', 'y', 'z'), (1,) * 4, (1,) * 4, ('categorical',) * 4
+    )
     model = FeatNet(info, 4, 1, 3, hidden_channels=[])
     model.embedding.weight.data.copy_(torch.eye(4))
     torch.nn.init.zeros_(model.edge.lin1.weight)

@@ -162,6 +162,16 @@ def test_load_rejects_other_files(tmp_path):
         FieldModel.load(path)
 
 
+def test_load_rejects_other_versions(info, tmp_path):
+    path = tmp_path / 'model.safetensors'
+    for version in (1, 99):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr('pyg_featgraph.nn.models.base.VERSION', version)
+            LR(info).save(path)
+        with pytest.raises(DataError, match=f'format version {version}'):
+            FieldModel.load(path)
+
+
 @pytest.mark.parametrize('name', MODELS)
 def test_compiles_without_graph_breaks(name, table):
     torch._dynamo.reset()
@@ -208,7 +218,7 @@ def test_fm_is_the_sum_over_pairs(table):
 
 
 def test_embedding_sums_slots():
-    info = FieldInfo(('a', 'b'), (3, 4), (1, 2))
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 2), ('categorical', 'multi'))
     emb = FieldEmbedding(info, 2)
     index = torch.tensor([[1, 3, 5], [2, 4, 3]])
     value = torch.tensor([[2.0, 0.5, 0.5], [1.0, 1.0, 0.0]])
@@ -262,7 +272,9 @@ class PairModel(torch.nn.Module):
 
 def test_pair_effects_of_a_known_function():
     # Independent values with unit variance:
-    info = FieldInfo(('a', 'b', 'c'), (1, 1, 1), (1, 1, 1))
+    info = FieldInfo(
+        ('a', 'b', 'c'), (1, 1, 1), (1, 1, 1), ('categorical',) * 3
+    )
     value = torch.randint(0, 2, (4000, 3)) * 2.0 - 1
     table = FieldTable(torch.zeros(4000, 3).int(), value, info)
     effects = pair_effects(PairModel(), table, num_rows=4000)

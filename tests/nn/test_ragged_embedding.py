@@ -8,8 +8,12 @@ from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import RaggedEmbedding
 
 DIM = 4
-SINGLE = FieldInfo(('a', 'b', 'c', 'd'), (3, 5, 4, 2), (1, 1, 1, 1))
-MULTI = FieldInfo(('a', 'b', 'c', 'd', 'e'), (4, 5, 6, 3, 4), (1, 3, 2, 1, 2))
+SINGLE = FieldInfo(
+    ('a', 'b', 'c', 'd'), (3, 5, 4, 2), (1, 1, 1, 1), ('categorical',) * 4
+)
+MULTI = FieldInfo(
+    ('a', 'b', 'c', 'd', 'e'), (4, 5, 6, 3, 4), (1, 3, 2, 1, 2), ('multi',) * 5
+)
 # All, none, some of different and of equal number, in any order:
 DIMS = [
     [[3, 1], [0, 1, 2, 3], [], [2]],
@@ -156,7 +160,7 @@ def test_order_of_nodes_is_free(info):
 
 def test_single_field():
     for slots in (1, 2):
-        info = FieldInfo(('a',), (5,), (slots,))
+        info = FieldInfo(('a',), (5,), (slots,), ('multi',))
         embedding, table = make(info, DIMS[0]), make_table(info)
         expected = reference(embedding, table.slot_index, table.slot_value)
         torch.testing.assert_close(embedding.embed(table[:]), expected)
@@ -262,7 +266,7 @@ def test_rejects_what_are_no_dimensions(dims, match):
 def test_representation_and_initial_tables():
     embedding = RaggedEmbedding(MULTI, DIM, [[0, 2], [1], [], [0, 1, 2, 3], []])
     assert str(embedding) == 'RaggedEmbedding(22, 4, dims=[2, 1, 0, 4, 0])'
-    info = FieldInfo(('a', 'b'), (5000, 5000), (1, 1))
+    info = FieldInfo(('a', 'b'), (5000, 5000), (1, 1), ('categorical',) * 2)
     embedding = RaggedEmbedding(info, 2, [[0], [0, 1]], std=0.02)
     before = copy.deepcopy(embedding.state_dict())
     embedding.reset_parameters()

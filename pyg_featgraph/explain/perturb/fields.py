@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyg_featgraph.data import FieldBatch, FieldTable
-from pyg_featgraph.data.codecs import NUM_SPECIAL, NUMBER
+from pyg_featgraph.data.codecs import NUMBER
 from pyg_featgraph.explain.perturb.black_box import ModelPerturbation
 
 
@@ -19,8 +19,9 @@ class FieldPerturbation(ModelPerturbation):
     vector as its embedding, but a numeric field takes its mean, as in the
     `"Feature Interaction Interpretability: A Case for Explaining
     Ad-Recommendation Systems via Neural Interaction Detection"
-    <https://arxiv.org/abs/2006.10966>`_ paper (Section 6.1). Bucketised
-    numbers are embedded like categories and are switched off like them.
+    <https://arxiv.org/abs/2006.10966>`_ paper (Section 6.1), unless the
+    background knows no number. Bucketised numbers are embedded like
+    categories and are switched off like them.
 
     A missing entry has an embedding of its own, and a model can learn from
     it. So it is a feature like any other, and can be off. Only if
@@ -100,19 +101,16 @@ class FieldPerturbation(ModelPerturbation):
 
 def _numbers(table: FieldTable) -> tuple[Tensor, Tensor]:
     r"""For each slot the id of a number and its mean value, or -1 and zero
-    if it holds none.
+    if it holds none, or none that the table knows.
     """
     info = table.info
     number = torch.full((info.num_slots,), -1)
     mean = torch.zeros(info.num_slots, dtype=torch.double)
-    for i, slot in enumerate(info.first_slots):
-        if info.sizes[i] != NUM_SPECIAL or info.slots[i] != 1:
-            continue
-        known = table.slot_index[:, slot] == info.offsets[i] + NUMBER
-        value = table.slot_value[known, slot].double()
-        # A category without vocabulary has the same ids, but no other value
-        # than one:
-        if (value != 1).any():
-            number[slot] = info.offsets[i] + NUMBER
-            mean[slot] = value.mean()
+    for kind, slot, offset in zip(
+        info.kinds, info.first_slots, info.offsets, strict=True
+    ):
+        known = table.slot_index[:, slot] == offset + NUMBER
+        if kind == 'numeric' and known.any():
+            number[slot] = offset + NUMBER
+            mean[slot] = table.slot_value[known, slot].double().mean()
     return number, mean
