@@ -36,6 +36,8 @@ class Codec(ABC):
     def __init__(self, field: Field) -> None:
         self.field = field
 
+    #: What the field is in :class:`FieldInfo`.
+    kind: ClassVar[str]
     #: The number of ids, including the special ones.
     size: int = NUM_SPECIAL
     #: The number of slots.
@@ -65,6 +67,7 @@ class Codec(ABC):
 class NumericCodec(Codec):
     r"""A number that scales the vector of its field."""
 
+    kind = 'numeric'
     state_names = ('mean', 'std')
     mean: float = 0.0
     std: float = 1.0
@@ -93,6 +96,7 @@ class NumericCodec(Codec):
 class BucketCodec(Codec):
     r"""A number that picks a bucket in each of one or more granularities."""
 
+    kind = 'bucket'
     state_names = ('edges', 'bucket_ids')
 
     def __init__(self, field: Field) -> None:
@@ -158,6 +162,8 @@ class BucketCodec(Codec):
 class CategoricalCodec(Codec):
     r"""A category with a vocabulary of those seen often enough."""
 
+    kind = 'categorical'
+
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.keys: pd.Index = pd.Index([], dtype='str')
@@ -206,6 +212,7 @@ class CategoricalCodec(Codec):
 class MultiCodec(CategoricalCodec):
     r"""Several categories, of which the mean is taken."""
 
+    kind = 'multi'
     state_names = ('slots',)
 
     def fit(self, column: pd.Series) -> None:
@@ -247,6 +254,7 @@ class VectorCodec(Codec):
     component is a standardised number with a vector of its own.
     """
 
+    kind = 'vector'
     state_names = ('slots', 'mean', 'std')
     mean: list[float]
     std: list[float]

@@ -25,7 +25,7 @@ from pyg_featgraph.data.table import FieldTable
 from pyg_featgraph.errors import DataError
 
 #: The version of the file format.
-VERSION = 1
+VERSION = 2
 _META_KEY = b'pyg_featgraph.encoder'
 
 
@@ -178,6 +178,7 @@ class FieldEncoder:
             self.schema.names,
             tuple(codec.size for codec in self.codecs),
             tuple(codec.slots for codec in self.codecs),
+            tuple(codec.kind for codec in self.codecs),
         )
 
     def _check_columns(self, df: pd.DataFrame) -> None:
