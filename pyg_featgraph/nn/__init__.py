@@ -23,10 +23,11 @@ from pyg_featgraph.nn.edge import (
     make_edge,
 )
 from pyg_featgraph.nn.effects import pair_effects
-from pyg_featgraph.nn.embedding import FieldEmbedding, RaggedEmbedding
+from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates import InteractionLayer
 from pyg_featgraph.nn.layout import Nodes
+from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 from pyg_featgraph.nn.models import (
     AIM,
     DNN,

@@ -68,7 +68,7 @@ class TopM(FieldEdge):
         is_edge = weight != 0
         score = weight.detach().masked_fill(~is_edge, -torch.inf)
         keep = top_m_mask(score, self.m, self.ties == 'all')
-        return self._apply(weight, keep & is_edge)
+        return self._keep(weight, keep & is_edge)
 
     def graph(
         self,
@@ -92,7 +92,7 @@ class TopM(FieldEdge):
                 reduce='min',
             )
             keep = score >= cut[edge_index[1]]
-        return self._apply(weight, keep & is_edge)
+        return self._keep(weight, keep & is_edge)
 
     def _rank(self, score: Tensor, edge_index: Tensor, size: int) -> Tensor:
         source, target = edge_index[0], edge_index[1]
@@ -104,7 +104,7 @@ class TopM(FieldEdge):
         rank = torch.arange(perm.numel(), device=perm.device) - start
         return torch.empty_like(rank).scatter(0, perm, rank)
 
-    def _apply(self, weight: Tensor, keep: Tensor) -> Tensor:
+    def _keep(self, weight: Tensor, keep: Tensor) -> Tensor:
         return keep.to(weight.dtype) if self.binary else weight * keep
 
     def _check(self, weight: Tensor, max_dim: int) -> None:
