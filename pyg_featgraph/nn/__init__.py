@@ -27,7 +27,6 @@ from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates import InteractionLayer
 from pyg_featgraph.nn.layout import Nodes
-from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 from pyg_featgraph.nn.models import (
     AIM,
     DNN,
@@ -41,6 +40,7 @@ from pyg_featgraph.nn.models import (
     FiGNN,
     GraphFM,
 )
+from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 __all__ = [
     'FieldEmbedding',

@@ -215,9 +215,14 @@ class Nodes(NamedTuple):
             return self
         place = self._place()
         mask = torch.zeros(
-            self.batch_size, num_fields, dtype=torch.bool, device=place[0].device
+            self.batch_size,
+            num_fields,
+            dtype=torch.bool,
+            device=place[0].device,
         )
-        mask = mask.index_put(place, torch.ones_like(place[0], dtype=torch.bool))
+        mask = mask.index_put(
+            place, torch.ones_like(place[0], dtype=torch.bool)
+        )
         x = tuple(self.to_dense(v, num_fields) for v in self.x)
         return Nodes(x, mask=mask)
 

@@ -76,9 +76,7 @@ def _infer(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     module.materialize(x.size(-1))
 
 
-def _load(
-    module: Any, state: dict[str, Any], prefix: str, *args: Any
-) -> None:
+def _load(module: Any, state: dict[str, Any], prefix: str, *args: Any) -> None:
     # The saved parameters tell the size; it is found by trying, since shapes
     # are functions of it:
     name, shape = next(iter(module._shapes.items()))

@@ -96,7 +96,7 @@ class FieldConv(MessagePassing):
         aggr = kwargs.pop('aggr', 'sum')
         if aggr not in ('sum', 'add'):
             raise ValueError(
-                f"{self.__class__.__name__} sums messages by their weights: "
+                f'{self.__class__.__name__} sums messages by their weights: '
                 f"'aggr' must be 'sum' (got {aggr!r})"
             )
         if 'node_dim' in kwargs:

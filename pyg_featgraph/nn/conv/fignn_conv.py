@@ -6,7 +6,6 @@ import typing
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch_geometric.nn.inits import zeros
 
 from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
@@ -98,10 +97,12 @@ class FiGNNConv(FieldConv, LazyModule):
 
         count = min(1, num_layers) if share_weights else num_layers
         self.lin_out = torch.nn.ModuleList(
-            FieldLinear(channels, channels, num_fields, bias=False) for _ in range(count)
+            FieldLinear(channels, channels, num_fields, bias=False)
+            for _ in range(count)
         )
         self.lin_in = torch.nn.ModuleList(
-            FieldLinear(channels, channels, num_fields, bias=False) for _ in range(count)
+            FieldLinear(channels, channels, num_fields, bias=False)
+            for _ in range(count)
         )
         self.add_parameter('bias', lambda c: (c,))
         # Those of `torch.nn.GRUCell`, whose size may not be known yet:

@@ -102,7 +102,9 @@ class FIVESConv(FieldConv):
             total = total[links.target]
             return 1 / total if weight is None else weight / total
         if weight is None:
-            weight = total.new_ones(1, 1) if links.pairs is None else links.pairs
+            weight = (
+                total.new_ones(1, 1) if links.pairs is None else links.pairs
+            )
         return weight / total.unsqueeze(-1)
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ class HyperedgeConv(MessagePassing):
         ):
             if kwargs.pop(name, wanted) != wanted:
                 raise ValueError(
-                    f"{self.__class__.__name__} passes messages from nodes to "
+                    f'{self.__class__.__name__} passes messages from nodes to '
                     f'hyperedges: {name!r} must be {wanted!r}'
                 )
         super().__init__(aggr=aggr, node_dim=0, **kwargs)

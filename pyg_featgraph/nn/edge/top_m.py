@@ -123,6 +123,6 @@ class TopM(FieldEdge):
 
     def __repr__(self) -> str:
         return (
-            f"{self.__class__.__name__}({self.edge}, m={self.m}, "
+            f'{self.__class__.__name__}({self.edge}, m={self.m}, '
             f"ties='{self.ties}')"
         )

@@ -114,9 +114,7 @@ class InteractionLayer(torch.nn.Module):
                 nodes.field, nodes.batch_vector, size, self.num_fields
             )
             num_edges = size * conv.num_hyperedges
-            outs.append(
-                conv(vectors, index, None, nodes.field, num_edges)
-            )
+            outs.append(conv(vectors, index, None, nodes.field, num_edges))
         if not outs:
             like = nodes.x[0]
             size = like.size(0) if nodes.is_dense else nodes.batch_size

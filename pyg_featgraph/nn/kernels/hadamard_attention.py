@@ -251,4 +251,3 @@ def _chunks(x: Tensor, heads: int) -> Iterator[slice]:
 
 def _rows_of(keep: Tensor | None, rows: slice) -> Tensor | None:
     return keep if keep is None or keep.size(0) == 1 else keep[rows]
-

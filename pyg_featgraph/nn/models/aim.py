@@ -16,13 +16,13 @@ from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
 from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.gates.compact import compact, copy_parameters
 from pyg_featgraph.nn.gates.interaction_layer import (
     InteractionLayer,
     as_gates,
     as_interactions,
 )
+from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models.lr import LR
 from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 

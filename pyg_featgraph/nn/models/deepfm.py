@@ -12,12 +12,12 @@ from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.layout import Nodes
-from pyg_featgraph.nn.models.fm import second_order
 from pyg_featgraph.nn.gates.interaction_layer import (
     InteractionLayer,
     as_gates,
 )
+from pyg_featgraph.nn.layout import Nodes
+from pyg_featgraph.nn.models.fm import second_order
 from pyg_featgraph.nn.models.lr import LR
 
 

@@ -14,6 +14,7 @@ from torch_geometric.data import Data
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.nn.conv.induced_set_conv import InducedSetConv
+from pyg_featgraph.nn.dense.grouped_mlp import GroupedMLP
 from pyg_featgraph.nn.edge import (
     FieldEdge,
     SoftThreshold,
@@ -23,7 +24,6 @@ from pyg_featgraph.nn.edge import (
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.layout import Nodes
-from pyg_featgraph.nn.dense.grouped_mlp import GroupedMLP
 
 #: How many combinations of more than two fields are kept in a ranking.
 MAX_COMBINATIONS = 10_000
@@ -80,15 +80,15 @@ class FeatNet(FieldModel):
         num_subsets (int, optional): The number :math:`S` of subsets, as many
             as there are fields for other edges than those of the paper.
             (default: :obj:`10`)
+        num_queries (int, optional): The number :math:`E` of queries of each
+            subset; the paper has 16 and, elsewhere, 40. (default: :obj:`16`)
+        rank (int, optional): The size of the layer that weighs fields.
+            (default: :obj:`4`)
         edge (str or FieldEdge, optional): What gives the edges from fields to
             subsets their weights: :obj:`"subset"` is that of the paper; with
             any other, by name or as a module whose options are taken over
             (:func:`~pyg_featgraph.nn.make_edge`), subsets are the
             neighbourhoods of the fields. (default: :obj:`"subset"`)
-        num_queries (int, optional): The number :math:`E` of queries of each
-            subset; the paper has 16 and, elsewhere, 40. (default: :obj:`16`)
-        rank (int, optional): The size of the layer that weighs fields.
-            (default: :obj:`4`)
         hidden_channels (list of int, optional): The sizes of the layers of
             each perceptron. (default: :obj:`[128, 128, 128]`)
         dropout (float, optional): Dropout probability of each layer of the
@@ -113,9 +113,9 @@ class FeatNet(FieldModel):
         info: FieldInfo,
         embedding_dim: int = 16,
         num_subsets: int = 10,
-        edge: str | FieldEdge = 'subset',
         num_queries: int = 16,
         rank: int = 4,
+        edge: str | FieldEdge = 'subset',
         hidden_channels: Sequence[int] = (128, 128, 128),
         dropout: float = 0.0,
         threshold_init: float = -7.0,

@@ -14,11 +14,11 @@ from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.gates.interaction_layer import (
     InteractionLayer,
     as_gates,
 )
+from pyg_featgraph.nn.layout import Nodes
 
 
 class IPNN(FieldModel):
