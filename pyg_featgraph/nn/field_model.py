@@ -287,7 +287,7 @@ class FieldModel(Configurable, torch.nn.Module):
             cls: Any = find_class(values['class'])
         except DataError as error:
             raise DataError(f"'{path}': {error}") from error
-        model = cls(
+        model: FieldModel = cls(
             FieldInfo.from_dict(values['info']), **decode(values['config'])
         )
         model.load_state_dict(state)

@@ -35,12 +35,14 @@ class LazyModule(torch.nn.Module):
             value = Parameter(torch.empty(*shape(self.in_channels)))
             self.register_parameter(name, value)
             return
-        self.register_parameter(name, UninitializedParameter())
+        lazy: Any = UninitializedParameter()
+        self.register_parameter(name, lazy)
         if '_shapes' not in self.__dict__:
             self._shapes: dict[str, Shape] = {}
+            module: Any = self
             self._hooks = [
-                self.register_forward_pre_hook(_infer, with_kwargs=True),
-                self.register_load_state_dict_pre_hook(_load),
+                module.register_forward_pre_hook(_infer, with_kwargs=True),
+                module.register_load_state_dict_pre_hook(_load),
             ]
         self._shapes[name] = shape
 
