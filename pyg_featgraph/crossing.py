@@ -204,17 +204,17 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
             'states': [codec.state() for codec in codecs],
         }
         # The members come first, then the crosses, numbered throughout:
-        rows = [_ROWS.empty_table().to_pandas()]
+        parts = [_ROWS.empty_table().to_pandas()]
         for i, x in enumerate([*codecs, *self.crosses_.values()]):
             if isinstance(x, CategoricalCodec):
                 x = pd.Series(x.counts, x.keys)
             if isinstance(x, pd.Series):
-                row = {'field': i, 'key': x.index.astype('str'), 'count': x}
-                rows.append(pd.DataFrame(row, x.index))
+                columns = {'field': i, 'key': x.index.astype('str'), 'count': x}
+                parts.append(pd.DataFrame(columns, x.index))
         # Options may be numbers of NumPy, as from a grid of them:
         text = json.dumps(meta, default=lambda x: x.item())
         table = pa.Table.from_pandas(
-            pd.concat(rows), _ROWS, preserve_index=False
+            pd.concat(parts), _ROWS, preserve_index=False
         ).replace_schema_metadata({_META_KEY: text.encode()})
         with replacing(path) as temporary:
             pq.write_table(table, temporary)
