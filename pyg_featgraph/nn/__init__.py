@@ -23,7 +23,11 @@ from pyg_featgraph.nn.edge import (
     make_edge,
 )
 from pyg_featgraph.nn.effects import pair_effects
-from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.embedding import (
+    FieldEmbedding,
+    NodeEmbedding,
+    RaggedEmbedding,
+)
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates import InteractionLayer
 from pyg_featgraph.nn.layout import Nodes
@@ -40,10 +44,10 @@ from pyg_featgraph.nn.models import (
     FiGNN,
     GraphFM,
 )
-from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 __all__ = [
     'FieldEmbedding',
+    'NodeEmbedding',
     'RaggedEmbedding',
     'FieldEdge',
     'AdjacencyTensor',

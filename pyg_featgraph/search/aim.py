@@ -17,7 +17,7 @@ from pyg_featgraph.data import FieldGraphLoader, FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import AIM
-from pyg_featgraph.nn.models.interaction_layer import (
+from pyg_featgraph.nn.gates.interaction_layer import (
     OpenGates,
     as_interactions,
     name_gates,

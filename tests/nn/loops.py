@@ -52,5 +52,5 @@ def assert_same(expected, others, inputs):
 
 
 def as_nodes(batch):
-    """The same rows in the graph layout: one graph after the other."""
-    return Batch.from_data_list([batch[i] for i in range(batch.num_graphs)])
+    """The same graphs as any batch of PyG, of which no more is known."""
+    return Batch.from_data_list(batch.to_data_list())

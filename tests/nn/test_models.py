@@ -217,25 +217,6 @@ def test_fm_is_the_sum_over_pairs(table):
         torch.testing.assert_close(model(batch)[b], expected)
 
 
-def test_embedding_sums_slots():
-    info = FieldInfo(('a', 'b'), (3, 4), (1, 2), ('categorical', 'multi'))
-    emb = FieldEmbedding(info, 2)
-    index = torch.tensor([[1, 3, 5], [2, 4, 3]])
-    value = torch.tensor([[2.0, 0.5, 0.5], [1.0, 1.0, 0.0]])
-    table = emb.weight
-    expected = torch.stack(
-        [
-            torch.stack([2 * table[1], 0.5 * table[3] + 0.5 * table[5]]),
-            torch.stack([table[2], table[4]]),
-        ]
-    )
-    torch.testing.assert_close(emb(index, value), expected)
-    batch = FieldTable(index.int(), value, info).batch()
-    nodes = emb(batch.node_index, batch.node_value)
-    torch.testing.assert_close(nodes, expected.flatten(0, 1))
-    assert str(emb) == 'FieldEmbedding(7, 2, num_fields=2)'
-
-
 def test_graphfm_arguments(info):
     assert [conv.m for conv in GraphFM(info, 4, 8).convs] == [7, 4, 2]
     with pytest.raises(ValueError, match="'m' needs one entry"):
@@ -329,7 +310,7 @@ class Mixed(torch.nn.Module):
         self.lin = torch.nn.Linear(8, 1)
 
     def forward(self, batch):
-        x = self.embedding(batch.node_index, batch.node_value)
+        x = self.embedding.embed_nodes(batch.node_index, batch.node_value)
         x = self.conv1(x, batch.edge_index).relu()
         x = self.conv2(x, batch.edge_index).relu()
         x = global_mean_pool(x, batch.batch, batch.num_graphs)
@@ -371,7 +352,7 @@ def test_stock_layers_train_on_field_graphs(first, drop_absent, table):
 def test_explainers(name, algorithm, table):
     model = randomise(MODELS[name](table.info))
     batch = table[:1]
-    x = model.embedding(batch.node_index, batch.node_value).detach()
+    x = model.embedding.embed_nodes(batch.node_index, batch.node_value).detach()
     explainer = Explainer(
         model,
         algorithm,

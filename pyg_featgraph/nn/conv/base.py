@@ -29,8 +29,8 @@ class Links(NamedTuple):
     Args:
         edge_index (torch.Tensor, optional): The edges of a graph, in the
             order that :meth:`FieldConv.propagate` needs.
-        source (torch.Tensor, optional): The source of each edge of a graph.
-        target (torch.Tensor, optional): The target of each edge of a graph.
+        ends (tuple, optional): The source and the target of each edge of a
+            graph.
         weight (torch.Tensor, optional): The weights of the edges, if they are
             not all one.
         pairs (torch.Tensor, optional): Which pairs are edges at all, in the
@@ -44,18 +44,12 @@ class Links(NamedTuple):
     """
 
     edge_index: Tensor | None = None
-    source: Tensor | None = None
-    target: Tensor | None = None
+    ends: Pair | None = None
     weight: Tensor | None = None
     pairs: Tensor | None = None
     mask: Tensor | None = None
     size: tuple[int, int] | None = None
     needs_alpha: bool = False
-
-    @property
-    def is_dense(self) -> bool:
-        r"""Whether these are pairs of the dense layout."""
-        return self.edge_index is None
 
 
 class FieldConv(MessagePassing):
@@ -287,8 +281,7 @@ class FieldConv(MessagePassing):
         size = (x[0].size(0), x[1].size(0))
         return Links(
             index,
-            edges[0],
-            edges[1],
+            (edges[0], edges[1]),
             weight,
             size=size if flows_down else (size[1], size[0]),
         )

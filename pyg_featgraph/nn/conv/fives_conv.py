@@ -98,8 +98,8 @@ class FIVESConv(FieldConv):
         self, weight: Tensor | None, links: Links, total: Tensor
     ) -> Tensor | None:
         # What messages have been multiplied with in effect.
-        if links.target is not None:
-            total = total[links.target]
+        if links.ends is not None:
+            total = total[links.ends[1]]
             return 1 / total if weight is None else weight / total
         if weight is None:
             weight = (

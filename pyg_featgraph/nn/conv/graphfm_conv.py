@@ -170,8 +170,10 @@ class GraphFMConv(FieldConv, LazyModule):
     def convolve(
         self, x: Pair, links: Links, field: Fields
     ) -> tuple[Tensor, Tensor | None]:
-        attend = self._attend_dense if links.is_dense else self._attend_graph
-        out, alpha = attend(x, links)
+        if links.ends is None:
+            out, alpha = self._attend_dense(x, links)
+        else:
+            out, alpha = self._attend_graph(x, links, *links.ends)
         out = self.lin(out, field[1])
         out = out.flatten(-2) if self.concat else out.mean(dim=-2)
         if self.res is not None:
@@ -188,10 +190,9 @@ class GraphFMConv(FieldConv, LazyModule):
         return out, alpha
 
     def _attend_graph(
-        self, x: Pair, links: Links
+        self, x: Pair, links: Links, source: Tensor, target: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        assert links.source is not None and links.target is not None
-        v = x[1][links.target] * x[0][links.source]
+        v = x[1][target] * x[0][source]
         logit = F.linear(v, self.att, self.att_bias)
         slope, scale_logits = self._form
         logit = F.leaky_relu(logit, slope)
@@ -201,10 +202,10 @@ class GraphFMConv(FieldConv, LazyModule):
         size = x[1].size(0)
         if scale_logits:
             logit = logit if weight is None else logit * weight
-            alpha = edge_softmax(logit, None, links.target, size)
+            alpha = edge_softmax(logit, None, target, size)
         else:
             keep = None if weight is None else weight != 0
-            alpha = edge_softmax(logit, keep, links.target, size)
+            alpha = edge_softmax(logit, keep, target, size)
             alpha = alpha if weight is None else alpha * weight
         alpha = F.dropout(alpha, p=self.dropout, training=self.training)
         out = self.spread(x[0].unsqueeze(1), links, alpha)

@@ -96,24 +96,33 @@ class SelfAttentionConv(FieldConv):
         query = self._split(self.lin_query(target))
         key = self._split(self.lin_key(source))
         value = self._split(self.lin_value(source))
-        attend = self._attend_dense if links.is_dense else self._attend_graph
-        out, alpha = attend(query, key, value, links)
+        if links.ends is None:
+            out, alpha = self._attend_dense(query, key, value, links)
+        else:
+            out, alpha = self._attend_graph(
+                query, key, value, links, *links.ends
+            )
         return (out.flatten(-2) + self.lin_res(target)).relu(), alpha
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.size()[:-1], self.heads, self.out_channels)
 
     def _attend_graph(
-        self, query: Tensor, key: Tensor, value: Tensor, links: Links
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        links: Links,
+        source: Tensor,
+        target: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
-        assert links.source is not None and links.target is not None
-        logit = (query[links.target] * key[links.source]).sum(dim=-1)
+        logit = (query[target] * key[source]).sum(dim=-1)
         logit = logit / math.sqrt(self.out_channels)
         keep, weight = None, links.weight
         if weight is not None:
             weight = weight.unsqueeze(1) if weight.dim() == 1 else weight
             keep = weight != 0
-        alpha = edge_softmax(logit, keep, links.target, query.size(0))
+        alpha = edge_softmax(logit, keep, target, query.size(0))
         alpha = alpha if weight is None else alpha * weight
         return self.spread(value, links, alpha), alpha
 

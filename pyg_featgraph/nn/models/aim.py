@@ -14,7 +14,11 @@ from torch_geometric.nn import MLP
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
-from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
+from pyg_featgraph.nn.embedding import (
+    FieldEmbedding,
+    NodeEmbedding,
+    RaggedEmbedding,
+)
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates.compact import compact, copy_parameters
 from pyg_featgraph.nn.gates.interaction_layer import (
@@ -24,7 +28,6 @@ from pyg_featgraph.nn.gates.interaction_layer import (
 )
 from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models.lr import LR
-from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 
 class AIM(FieldModel):
