@@ -292,7 +292,10 @@ class FieldConv(MessagePassing):
     ) -> None:
         size = tuple(weight.size())
         with_heads = self.num_heads is not None and size[:-1] == shapes[-1]
-        if size in shapes or (with_heads and size[-1] in (1, self.num_heads)):
+        # Not by `in`, which compares no symbolic sizes:
+        if any(size == shape for shape in shapes):
+            return
+        if with_heads and size[-1] in (1, self.num_heads):
             return
         names = [str(list(shape)) for shape in shapes]
         if self.num_heads is not None:
@@ -322,8 +325,13 @@ class FieldConv(MessagePassing):
     def _weights_used(
         self, alpha: Tensor | None, links: Links, x: Pair
     ) -> Tensor:
-        if alpha is not None:
+        if alpha is not None and links.mask is None:
             return alpha
+        if alpha is not None:
+            assert links.pairs is not None
+            # What a missing field would send is nothing:
+            heads = [1] * max(0, alpha.dim() - 3)
+            return alpha * links.pairs.view(*links.pairs.size(), *heads)
         if links.edge_index is not None:
             return x[1].new_ones(links.edge_index.size(1))
         if links.pairs is not None:

@@ -31,7 +31,7 @@ class HyperedgeConv(MessagePassing):
     """
 
     def __init__(
-        self, num_hyperedges: int, aggr: str, **kwargs: typing.Any
+        self, num_hyperedges: int, aggr: str, /, **kwargs: typing.Any
     ) -> None:
         for name, wanted in (
             ('flow', 'source_to_target'),

@@ -103,8 +103,8 @@ class InducedSetConv(HyperedgeConv, LazyModule):
             1 if shared else num_subsets
             for shared in (share_queries, share_keys, share_thresholds)
         ]
-        self.add_parameter('query', lambda c: (own[0], num_queries, c))
-        self.add_parameter('key', lambda c: (own[1], c, c))
+        self.add_parameter('query', own[0], num_queries, -1)
+        self.add_parameter('key', own[1], -1, -1)
         self.threshold = SoftThreshold(
             num_fields or 1, own[2], num_queries, init=threshold_init
         )
@@ -226,10 +226,9 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         size, n, _ = x.size()
         if weight is None:
             weight = x.new_ones(self.num_subsets, n)
-        if weight.size() not in (
-            (self.num_subsets, n),
-            (size, self.num_subsets, n),
-        ):
+        shapes = [(self.num_subsets, n), (size, self.num_subsets, n)]
+        # Not by `in`, which compares no symbolic sizes:
+        if not any(tuple(weight.size()) == shape for shape in shapes):
             raise ValueError(
                 f"'edge_weight' must have shape [{size}, {self.num_subsets}, "
                 f'{n}] or [{self.num_subsets}, {n}] '
@@ -263,7 +262,7 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         product = product.view(x.size(0), self.num_subsets, self.num_queries)
         score = (product[source, subset] * weight.unsqueeze(1)).relu()
         if self.num_fields is None:
-            kind = subset.new_zeros(())
+            kind = torch.zeros_like(subset)
         elif field is None:
             raise ValueError(
                 f"'field' is required, since each of the {self.num_fields} "
@@ -271,7 +270,7 @@ class InducedSetConv(HyperedgeConv, LazyModule):
             )
         else:
             kind = field[source]
-        own = subset if self.threshold.size[1] > 1 else subset.new_zeros(())
+        own = subset if self.threshold.size[1] > 1 else torch.zeros_like(subset)
         out: Tensor = self.threshold(score, (kind, own))
         return out
 
