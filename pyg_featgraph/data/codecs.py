@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,10 +57,24 @@ class Codec(ABC):
         r"""The fitted statistics as JSON-compatible values."""
         return {name: getattr(self, name) for name in self.state_names}
 
-    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
-        r"""Restores what :meth:`fit` learned."""
+    @property
+    def vocabulary(self) -> pd.Series | None:
+        r"""The counts by key in the order of their ids, where there are any."""
+        return None
+
+    def load_state(self, state: dict[str, Any], vocabulary: pd.Series) -> None:
+        r"""Restores what :meth:`fit` learned.
+
+        Raises:
+            DataError: If that cannot be what it learned.
+        """
         for name in self.state_names:
             setattr(self, name, state[name])
+        self._check_state()
+
+    @abstractmethod
+    def _check_state(self) -> None:
+        r"""Raises an error unless the state makes sense."""
 
 
 class NumericCodec(Codec):
@@ -68,6 +83,10 @@ class NumericCodec(Codec):
     state_names = ('mean', 'std')
     mean: float = 0.0
     std: float = 1.0
+
+    def _check_state(self) -> None:
+        _check_floats([self.mean, self.std], 2)
+        _require(self.std > 0)
 
     def fit(self, column: pd.Series) -> None:
         x = to_numbers(column)
@@ -100,6 +119,15 @@ class BucketCodec(Codec):
         self.edges: list[list[float]] = []
         # The id of each bucket of each granularity; rare buckets share one:
         self.bucket_ids: list[list[int]] = []
+
+    def _check_state(self) -> None:
+        _require(len(self.edges) == len(self.bucket_ids) == self.slots)
+        kept: list[int] = []
+        for edges, ids in zip(self.edges, self.bucket_ids, strict=True):
+            _check_floats(edges, len(ids) - 1)
+            _require(edges == sorted(edges))
+            kept += [i for i in ids if i != RARE]
+        _require(kept == list(range(NUM_SPECIAL, NUM_SPECIAL + len(kept))))
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -198,9 +226,17 @@ class CategoricalCodec(Codec):
             )
         return table[codes]
 
-    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
-        self.keys = pd.Index(vocabulary['key'], dtype='str')
-        self.counts = vocabulary['count'].to_numpy(np.int64)
+    @property
+    def vocabulary(self) -> pd.Series:
+        return pd.Series(self.counts, self.keys)
+
+    def load_state(self, state: dict[str, Any], vocabulary: pd.Series) -> None:
+        self.keys = vocabulary.index
+        self.counts = vocabulary.to_numpy()
+        super().load_state(state, vocabulary)
+
+    def _check_state(self) -> None:
+        _require(bool((self.counts > 0).all()))
 
 
 class MultiCodec(CategoricalCodec):
@@ -229,9 +265,9 @@ class MultiCodec(CategoricalCodec):
             value[row, slot] = 1 / length[row]
         return ids, value
 
-    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
-        Codec.load_state(self, state, vocabulary)
-        super().load_state(state, vocabulary)
+    def _check_state(self) -> None:
+        super()._check_state()
+        _require(type(self.slots) is int and self.slots >= 1)
 
     def _explode(self, column: pd.Series) -> tuple[Ids, pd.Series]:
         column = column.reset_index(drop=True)
@@ -250,6 +286,12 @@ class VectorCodec(Codec):
     state_names = ('slots', 'mean', 'std')
     mean: list[float]
     std: list[float]
+
+    def _check_state(self) -> None:
+        _require(type(self.slots) is int and self.slots >= 1)
+        _check_floats(self.mean, self.slots)
+        _check_floats(self.std, self.slots)
+        _require(min(self.std) > 0)
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -293,6 +335,16 @@ class VectorCodec(Codec):
         if wrong.any():
             raise_at(column, wrong, 'is not finite')
         return x
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise DataError('a fitted state makes no sense')
+
+
+def _check_floats(values: list[float], length: int) -> None:
+    _require(len(values) == length)
+    _require(all(type(x) in (int, float) and isfinite(x) for x in values))
 
 
 def make_codec(field: Field) -> Codec:

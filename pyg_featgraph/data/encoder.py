@@ -2,19 +2,13 @@ r"""From a DataFrame to an encoded table."""
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data.codecs import (
-    CategoricalCodec,
     make_codec,
     raise_at,
     to_numbers,
@@ -22,11 +16,12 @@ from pyg_featgraph.data.codecs import (
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.schema import FieldSchema
 from pyg_featgraph.data.table import FieldTable
+from pyg_featgraph.data.vocabulary_file import (
+    read_vocabularies,
+    write_vocabularies,
+)
 from pyg_featgraph.errors import DataError
-
-#: The version of the file format.
-VERSION = 1
-_META_KEY = b'pyg_featgraph.encoder'
+from pyg_featgraph.files import reading
 
 
 class FieldEncoder:
@@ -124,54 +119,36 @@ class FieldEncoder:
         r"""Writes the fitted encoder as one Parquet file.
 
         The vocabulary is the table of the file, everything else is JSON in
-        its metadata. The file appears as a whole or not at all.
+        its metadata. The file appears as a whole or not at all, and carries a
+        checksum.
         """
         meta = {
-            'version': VERSION,
             'schema': self.schema.to_dict(),
             'info': self.info.to_dict(),
             'states': [codec.state() for codec in self.codecs],
         }
-        # The position of the field rather than its name, to keep it short:
-        rows: list[pd.DataFrame] = [
-            pd.DataFrame({'field': i, 'key': codec.keys, 'count': codec.counts})
-            for i, codec in enumerate(self.codecs)
-            if isinstance(codec, CategoricalCodec)
-        ]
-        empty = pd.DataFrame({'field': [], 'key': [], 'count': []})
-        vocabulary = pd.concat(rows) if rows else empty
-        table = pa.Table.from_arrays(
-            [
-                pa.array(vocabulary['field'], pa.int32()),
-                pa.array(vocabulary['key'], pa.large_string()),
-                pa.array(vocabulary['count'], pa.int64()),
-            ],
-            names=['field', 'key', 'count'],
-        ).replace_schema_metadata({_META_KEY: json.dumps(meta).encode()})
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        vocabularies = [codec.vocabulary for codec in self.codecs]
+        write_vocabularies(path, 'encoder', meta, vocabularies)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FieldEncoder:
         r"""Reads an encoder written by :meth:`save`.
 
         Raises:
-            DataError: If the file is no encoder or of an unknown version.
+            DataError: If the file is damaged, no encoder or of an unknown
+                version.
         """
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"'{path}' is not an encoder: {error}") from error
-        meta = _read_meta(path, table)
-        out = cls(FieldSchema.from_dict(meta['schema']))
-        vocabulary = dict(iter(table.to_pandas().groupby('field')))
-        empty = table.schema.empty_table().to_pandas()
-        for i, (codec, state) in enumerate(
-            zip(out.codecs, meta['states'], strict=True)
-        ):
-            codec.load_state(state, vocabulary.get(i, empty))
-        out._set_info()
-        return out
+        with reading(path, 'encoder'):
+            meta, vocabularies = read_vocabularies(path, 'encoder')
+            out = cls(FieldSchema.from_dict(meta['schema']))
+            for i, (codec, state) in enumerate(
+                zip(out.codecs, meta['states'], strict=True)
+            ):
+                codec.load_state(state, vocabularies[i])
+            out._set_info()
+            if out.info != FieldInfo.from_dict(meta['info']):
+                raise DataError('its fields are not those of its states')
+            return out
 
     def _set_info(self) -> None:
         self._info = FieldInfo(
@@ -202,16 +179,3 @@ class FieldEncoder:
             f'{self.__class__.__name__}(num_fields={len(self.schema)}, '
             f'fitted={fitted})'
         )
-
-
-def _read_meta(path: Any, table: pa.Table) -> dict[str, Any]:
-    raw = (table.schema.metadata or {}).get(_META_KEY)
-    if raw is None:
-        raise DataError(f"'{path}' is a Parquet file, but not an encoder")
-    meta = json.loads(raw)
-    if meta.get('version') != VERSION:
-        raise DataError(
-            f"'{path}' has format version {meta.get('version')}; this "
-            f'release reads version {VERSION}'
-        )
-    return meta

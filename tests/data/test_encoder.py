@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import SEAL, sealing
 from pyg_featgraph.nn import FieldEmbedding
 
 
@@ -215,19 +216,22 @@ def test_save_and_load(df, tmp_path):
 def test_load_rejects_other_files(df, tmp_path):
     path = tmp_path / 'x.parquet'
     path.write_text('no parquet')
-    with pytest.raises(DataError, match='is not an encoder'):
+    with pytest.raises(DataError, match=r'x\.parquet.* no checksum'):
         FieldEncoder.load(path)
-    pq.write_table(pa.table({'a': [1]}), path)
-    with pytest.raises(DataError, match='not an encoder'):
+    other = pa.table({'a': [1]}).replace_schema_metadata({'checksum': SEAL})
+    with sealing(path) as temporary:
+        pq.write_table(other, temporary)
+    with pytest.raises(DataError, match=r'x\.parquet.* is no encoder'):
         FieldEncoder.load(path)
     encoder = FieldEncoder(schema_of(df)).fit(df)
     encoder.save(path)
     stored = pq.read_table(path)
     key = b'pyg_featgraph.encoder'
     meta = json.loads(stored.schema.metadata[key]) | {'version': 99}
-    stored = stored.replace_schema_metadata({key: json.dumps(meta)})
-    pq.write_table(stored, path)
-    with pytest.raises(DataError, match='version 99'):
+    texts = {key: json.dumps(meta), 'checksum': SEAL}
+    with sealing(path) as temporary:
+        pq.write_table(stored.replace_schema_metadata(texts), temporary)
+    with pytest.raises(DataError, match=r'x\.parquet.*version is 99'):
         FieldEncoder.load(path)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from typing import Any, ClassVar
@@ -12,9 +13,9 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import SEAL, reading, sealing
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.embedding import NodeEmbedding
 from pyg_featgraph.nn.models.effects import pair_effects
@@ -156,7 +157,7 @@ class FieldModel(torch.nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         r"""Writes configuration and weights as one safetensors file.
 
-        The file appears as a whole or not at all.
+        The file appears as a whole or not at all, and carries a checksum.
         """
         meta = {
             'version': VERSION,
@@ -164,37 +165,39 @@ class FieldModel(torch.nn.Module):
             'info': self.info.to_dict(),
             'config': self.config,
         }
-        with replacing(path) as temporary:
-            save_file(
-                {k: v.contiguous() for k, v in self.state_dict().items()},
-                temporary,
-                metadata={'pyg_featgraph.model': json.dumps(meta)},
-            )
+        state = {k: v.contiguous() for k, v in self.state_dict().items()}
+        texts = {'pyg_featgraph.model': json.dumps(meta), 'checksum': SEAL}
+        with sealing(path) as temporary:
+            try:
+                save_file(state, temporary, texts)
+            except safetensors.SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
 
     @staticmethod
     def load(path: str | os.PathLike[str], device: str = 'cpu') -> FieldModel:
         r"""Reads a model written by :meth:`save`, of whichever class.
 
         Raises:
-            DataError: If the file is no model or of an unknown version.
+            DataError: If the file is damaged, no model or of an unknown
+                version.
         """
-        try:
-            with safetensors.safe_open(path, 'pt', device=device) as file:
-                meta = (file.metadata() or {}).get('pyg_featgraph.model')
-                state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        except safetensors.SafetensorError as error:
-            raise DataError(f"'{path}' is not a model: {error}") from error
-        values = json.loads(meta) if meta else {}
-        cls = FieldModel._classes.get(values.get('class', ''))
-        if values.get('version') != VERSION or cls is None:
-            raise DataError(
-                f"'{path}' holds no model that this release can read "
-                f'(class {values.get("class")!r}, format version '
-                f'{values.get("version")!r})'
+        with (
+            reading(path, 'model'),
+            safetensors.safe_open(path, 'pt', device=device) as file,
+        ):
+            values = json.loads(file.metadata()['pyg_featgraph.model'])
+            cls = FieldModel._classes.get(values['class'])
+            if values['version'] != VERSION or cls is None:
+                raise DataError(
+                    'this release cannot read it (class '
+                    f'{values["class"]!r}, format version '
+                    f'{values["version"]!r})'
+                )
+            model = cls(FieldInfo.from_dict(values['info']), **values['config'])
+            model.load_state_dict(
+                {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             )
-        model = cls(FieldInfo.from_dict(values['info']), **values['config'])
-        model.load_state_dict(state)
-        return model.to(device)
+            return model.to(device)
 
     def __repr__(self) -> str:
         config = ', '.join(f'{k}={v!r}' for k, v in self.config.items())
