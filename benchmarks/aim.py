@@ -226,7 +226,7 @@ def scaling():
     rows = []
     for n in (10, 20, 40, 80):
         names = tuple(f'f{i}' for i in range(n))
-        info = FieldInfo(names, (1000,) * n, (1,) * n)
+        info = FieldInfo(names, (1000,) * n, (1,) * n, ('categorical',) * n)
         index = torch.randint(0, 1000, (1024, n)) + 1000 * torch.arange(n)
         y = torch.randint(0, 2, (1024,)).float()
         batch = FieldTable(index.int(), torch.ones(index.size()), info, y)[:]

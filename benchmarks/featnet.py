@@ -33,7 +33,8 @@ def make_step(name, num_fields, num_rows):
     """A training step on rows of which every field has 100 values."""
     torch.manual_seed(0)
     n = num_fields
-    info = FieldInfo(tuple(f'f{i}' for i in range(n)), (100,) * n, (1,) * n)
+    names = tuple(f'f{i}' for i in range(n))
+    info = FieldInfo(names, (100,) * n, (1,) * n, ('categorical',) * n)
     index = torch.randint(0, 100, (num_rows, n)) + 100 * torch.arange(n)
     batch = FieldTable(index.int(), torch.ones(index.size()), info).batch()
     model = MODELS[name](info)

@@ -38,7 +38,8 @@ MODELS = {
 def make(args, name):
     torch.manual_seed(0)
     n = args.fields
-    info = FieldInfo(tuple(f'f{i}' for i in range(n)), (1000,) * n, (1,) * n)
+    names = tuple(f'f{i}' for i in range(n))
+    info = FieldInfo(names, (1000,) * n, (1,) * n, ('categorical',) * n)
     index = torch.randint(0, 1000, (args.batch_size, n))
     index += 1000 * torch.arange(n)
     table = FieldTable(index.int(), torch.ones(index.size()), info)
@@ -46,7 +47,7 @@ def make(args, name):
     batch = table.batch()
     if name == 'scatter':
         # Every field is there, but nothing is known of it:
-        batch.present = torch.ones(index.size(), dtype=torch.bool)
+        batch.mask = torch.ones(index.size(), dtype=torch.bool)
     run = model
     if name == 'compiled':
         run = torch.compile(model, fullgraph=True)

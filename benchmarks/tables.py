@@ -77,7 +77,7 @@ def one_hot_lr(**options):
 def ids(parts, schema):
     """The ids of all slots, as the models of this library see them."""
     encoder = FieldEncoder(schema).fit(parts[0])
-    return [encoder.transform(df).index.numpy() for df in parts]
+    return [encoder.transform(df).slot_index.numpy() for df in parts]
 
 
 def boost(kind, parts, schema, extra=None):

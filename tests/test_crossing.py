@@ -241,7 +241,10 @@ def test_extend():
     assert schema.names[-2:] == ('tied (bucket)', 'text (bucket)')
     assert schema == FieldSchema.infer(out[[*schema.names, 'label']], 'label')
     encoder = FieldEncoder(schema).fit(out)
-    ids = encoder.transform(out).index.numpy()[:, -1] - encoder.info.offsets[-1]
+    ids = (
+        encoder.transform(out).slot_index.numpy()[:, -1]
+        - encoder.info.offsets[-1]
+    )
     # Each id of the cross has one of its own, none is "missing" or "rare":
     pairs = set(zip(ids.tolist(), out['text (bucket)'], strict=True))
     assert len(pairs) == len(set(ids)) == out['text (bucket)'].nunique()

@@ -11,30 +11,30 @@ from torch_geometric.data import Batch, Data
 
 from pyg_featgraph.data.info import FieldInfo
 
+_IDS = ('slot_index', 'node_index')
+
 
 class FieldGraph(Data):
     r"""The graph of one table row: one node for each field.
 
-    The node data are :obj:`field` (which column), :obj:`index` (row of the
-    embedding table) and :obj:`value` (what scales that row). :obj:`index` and
-    :obj:`value` have shape :math:`(n)`, or :math:`(n, L)` if a field of the
-    table owns several slots; unused slots have value zero.
+    The node data are :obj:`field` (which column), :obj:`node_index` (the ids
+    of vectors) and :obj:`node_value` (what scales them). The latter two have
+    shape :math:`(n)`, or :math:`(n, L)` if a field of the table owns several
+    slots; unused slots have value zero.
     """
 
-    # The attribute `index` holds ids of an embedding table, not of nodes, so
-    # that it must neither be incremented nor joined along the last dimension
-    # when graphs are collated:
+    # Ids of vectors are no numbers of nodes, whatever their names make PyG
+    # believe: they are neither incremented nor joined along the last dimension
+    # when graphs are collated.
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        return (
-            0
-            if key == 'index'
-            else super().__inc__(key, value, *args, **kwargs)
-        )
+        if key in _IDS:
+            return 0
+        return super().__inc__(key, value, *args, **kwargs)
 
     def __cat_dim__(
         self, key: str, value: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        if key == 'index':
+        if key in _IDS:
             return 0
         return super().__cat_dim__(key, value, *args, **kwargs)
 
@@ -43,12 +43,14 @@ class FieldBatch(Batch):
     r"""A batch of table rows as one disconnected PyG graph.
 
     The rows are held as columns, :obj:`slot_index` and :obj:`slot_value` of
-    shape :math:`(B, S)`, which is all that the regular layout reads. What a
-    PyG layer reads is derived from them on first use: :obj:`field`,
-    :obj:`index`, :obj:`value`, :obj:`batch` (all of length :math:`N`),
-    :obj:`ptr` and :obj:`edge_index`, the complete graph of every row without
-    self loops and sorted by target (see :meth:`complete_edges` for the one
-    with self loops). Batches of equal size share one edge list.
+    shape :math:`(B, S)` and, if some fields are left out, the boolean
+    :obj:`mask` of those that are there. That is all that the dense layout
+    reads. What a PyG layer reads is derived from it on first use:
+    :obj:`field`, :obj:`node_index`, :obj:`node_value`, :obj:`batch` (all of
+    length :math:`N`), :obj:`ptr` and :obj:`edge_index`, the complete graph of
+    every row without self loops and sorted by target (see
+    :meth:`complete_edges` for the one with self loops). Batches of equal size
+    share one edge list.
 
     Use :meth:`from_rows` to create a batch.
     """
@@ -71,8 +73,8 @@ class FieldBatch(Batch):
             y (torch.Tensor, optional): The labels, with shape :math:`(B)`.
                 (default: :obj:`None`)
             drop_absent (bool, optional): If set to :obj:`True`, a missing
-                field is not a node, so that rows differ in size and the
-                batch has no regular layout. (default: :obj:`False`)
+                field is no node, and false in the mask.
+                (default: :obj:`False`)
         """
         out = cls(_base_cls=FieldGraph)
         # Plain attributes rather than entries of the store, since they
@@ -84,19 +86,19 @@ class FieldBatch(Batch):
         if y is not None:
             out.y = y
         if drop_absent:
-            first = torch.tensor(info.first_slots, device=slot_index.device)
-            missing = torch.tensor(info.offsets, device=slot_index.device)
-            out.present = slot_index[:, first] != missing
+            out['mask'] = info.present(slot_index)
         return out
 
     @property
-    def is_regular(self) -> bool:
-        r"""Whether every row has all fields as nodes."""
-        return 'present' not in self._store
+    def mask(self) -> Tensor | None:
+        r"""Which fields are nodes, with shape :math:`(B, n)`, or :obj:`None`
+        if all are.
+        """
+        return self._store.get('mask')
 
     @property
     def num_nodes(self) -> int:
-        if self.is_regular:
+        if self.mask is None:
             return self._num_graphs * self.info.num_fields
         return self.batch.numel()
 
@@ -105,12 +107,12 @@ class FieldBatch(Batch):
         return self._lazy('field')
 
     @property
-    def index(self) -> Tensor:
-        return self._lazy('index')
+    def node_index(self) -> Tensor:
+        return self._lazy('node_index')
 
     @property
-    def value(self) -> Tensor:
-        return self._lazy('value')
+    def node_value(self) -> Tensor:
+        return self._lazy('node_value')
 
     @property
     def batch(self) -> Tensor:
@@ -135,17 +137,17 @@ class FieldBatch(Batch):
             torch.Tensor: The edges, with shape :math:`(2, |\mathcal{E}|)`.
             Do not change it in place: equal batches share it.
         """
-        if self.is_regular:
+        if self.mask is None:
             return _complete_edges(
                 self._num_graphs,
                 self.info.num_fields,
                 self_loops,
                 self.slot_index.device,
             )
-        pair = self.present.unsqueeze(2) & self.present.unsqueeze(1)
+        pair = self.mask.unsqueeze(2) & self.mask.unsqueeze(1)
         if not self_loops:
             pair.diagonal(dim1=1, dim2=2).zero_()
-        node = self.present.flatten().cumsum(0).view_as(self.present) - 1
+        node = self.mask.flatten().cumsum(0).view_as(self.mask) - 1
         row, target, source = pair.nonzero().unbind(1)
         return torch.stack([node[row, source], node[row, target]])
 
@@ -161,8 +163,8 @@ class FieldBatch(Batch):
         out = FieldGraph(
             edge_index=_complete_edges(1, n, False, self.slot_index.device),
             field=self.field[keep],
-            index=self.index[keep],
-            value=self.value[keep],
+            node_index=self.node_index[keep],
+            node_value=self.node_value[keep],
             num_nodes=n,
         )
         if 'y' in self._store:
@@ -175,7 +177,7 @@ class FieldBatch(Batch):
         return self._store[key]
 
     def _per_node(self, x: Tensor) -> Tensor:
-        return x.flatten(0, 1) if self.is_regular else x[self.present]
+        return x.flatten(0, 1) if self.mask is None else x[self.mask]
 
     def _make_field(self) -> Tensor:
         field = torch.arange(
@@ -189,16 +191,16 @@ class FieldBatch(Batch):
 
     def _make_ptr(self) -> Tensor:
         n = self.info.num_fields
-        if self.is_regular:
+        if self.mask is None:
             return torch.arange(
                 0, n * self._num_graphs + 1, n, device=self.slot_index.device
             )
-        return torch.nn.functional.pad(self.present.sum(1).cumsum(0), (1, 0))
+        return torch.nn.functional.pad(self.mask.sum(1).cumsum(0), (1, 0))
 
-    def _make_index(self) -> Tensor:
+    def _make_node_index(self) -> Tensor:
         return self._per_node(self._pad_slots(self.slot_index))
 
-    def _make_value(self) -> Tensor:
+    def _make_node_value(self) -> Tensor:
         return self._per_node(self._pad_slots(self.slot_value))
 
     def _make_edge_index(self) -> Tensor:

@@ -37,6 +37,8 @@ class Codec(ABC):
     def __init__(self, field: Field) -> None:
         self.field = field
 
+    #: What the field is in :class:`FieldInfo`.
+    kind: ClassVar[str]
     #: The number of ids, including the special ones.
     size: int = NUM_SPECIAL
     #: The number of slots.
@@ -80,6 +82,7 @@ class Codec(ABC):
 class NumericCodec(Codec):
     r"""A number that scales the vector of its field."""
 
+    kind = 'numeric'
     state_names = ('mean', 'std')
     mean: float = 0.0
     std: float = 1.0
@@ -112,6 +115,7 @@ class NumericCodec(Codec):
 class BucketCodec(Codec):
     r"""A number that picks a bucket in each of one or more granularities."""
 
+    kind = 'bucket'
     state_names = ('edges', 'bucket_ids')
 
     def __init__(self, field: Field) -> None:
@@ -186,6 +190,8 @@ class BucketCodec(Codec):
 class CategoricalCodec(Codec):
     r"""A category with a vocabulary of those seen often enough."""
 
+    kind = 'categorical'
+
     def __init__(self, field: Field) -> None:
         super().__init__(field)
         self.keys: pd.Index = pd.Index([], dtype='str')
@@ -242,6 +248,7 @@ class CategoricalCodec(Codec):
 class MultiCodec(CategoricalCodec):
     r"""Several categories, of which the mean is taken."""
 
+    kind = 'multi'
     state_names = ('slots',)
 
     def fit(self, column: pd.Series) -> None:
@@ -283,6 +290,7 @@ class VectorCodec(Codec):
     component is a standardised number with a vector of its own.
     """
 
+    kind = 'vector'
     state_names = ('slots', 'mean', 'std')
     mean: list[float]
     std: list[float]

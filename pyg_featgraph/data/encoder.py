@@ -155,6 +155,7 @@ class FieldEncoder:
             self.schema.names,
             tuple(codec.size for codec in self.codecs),
             tuple(codec.slots for codec in self.codecs),
+            tuple(codec.kind for codec in self.codecs),
         )
 
     def _check_columns(self, df: pd.DataFrame) -> None:

@@ -27,8 +27,6 @@ class FieldGraphLoader(DataLoader):
         shuffle (bool, optional): Whether each epoch draws a new order.
             (default: :obj:`False`)
         seed (int, optional): The seed of the orders. (default: :obj:`0`)
-        drop_absent (bool, optional): Whether missing fields are left out of
-            the graphs. (default: :obj:`False`)
         **kwargs (optional): Additional arguments of
             :class:`torch.utils.data.DataLoader`, such as
             :obj:`num_workers` or :obj:`pin_memory`.
@@ -40,12 +38,11 @@ class FieldGraphLoader(DataLoader):
         batch_size: int = 1024,
         shuffle: bool = False,
         seed: int = 0,
-        drop_absent: bool = False,
         **kwargs: Any,
     ) -> None:
         self._sampler = RowSampler(len(table), batch_size, shuffle, seed)
         super().__init__(
-            _Rows(table, drop_absent),
+            _Rows(table),
             batch_size=None,
             sampler=self._sampler,
             collate_fn=_identity,
@@ -59,12 +56,11 @@ class FieldGraphLoader(DataLoader):
 
 class _Rows(Dataset):
     # What a worker holds: the table, from which it cuts one batch at a time.
-    def __init__(self, table: FieldTable, drop_absent: bool) -> None:
+    def __init__(self, table: FieldTable) -> None:
         self.table = table
-        self.drop_absent = drop_absent
 
     def __getitem__(self, rows: Tensor) -> FieldBatch:
-        return self.table.batch(rows, self.drop_absent)
+        return self.table.batch(rows)
 
 
 def _identity(batch: Any) -> Any:

@@ -22,34 +22,40 @@ class FieldTable(Dataset):
         table[5]  # the graph of one row
 
     Args:
-        index (torch.Tensor): The ids of the slots, with shape
+        slot_index (torch.Tensor): The ids of the slots, with shape
             :math:`(R, S)`.
-        value (torch.Tensor): The values of the slots, with shape
+        slot_value (torch.Tensor): The values of the slots, with shape
             :math:`(R, S)`.
         info (FieldInfo): The layout of the fields.
         y (torch.Tensor, optional): The labels, with shape :math:`(R)`.
             (default: :obj:`None`)
+        drop_absent (bool, optional): Whether missing fields are left out of
+            the graphs. It may be changed at any time, and parts of the table
+            take it over. (default: :obj:`False`)
     """
 
     def __init__(
         self,
-        index: Tensor,
-        value: Tensor,
+        slot_index: Tensor,
+        slot_value: Tensor,
         info: FieldInfo,
         y: Tensor | None = None,
+        drop_absent: bool = False,
     ) -> None:
-        if index.size() != value.size() or index.size(1) != info.num_slots:
+        sizes = [list(x.size()) for x in (slot_index, slot_value)]
+        if sizes[0] != sizes[1] or sizes[0][1:] != [info.num_slots]:
             raise ValueError(
-                f"'index' and 'value' must have shape [*, {info.num_slots}] "
-                f'(got {list(index.size())} and {list(value.size())})'
+                "'slot_index' and 'slot_value' must have shape "
+                f'[*, {info.num_slots}] (got {sizes[0]} and {sizes[1]})'
             )
-        self.index = index
-        self.value = value
+        self.slot_index = slot_index
+        self.slot_value = slot_value
         self.info = info
         self.y = y
+        self.drop_absent = drop_absent
 
     def __len__(self) -> int:
-        return self.index.size(0)
+        return self.slot_index.size(0)
 
     def __getitem__(self, rows: int | slice | Tensor | Sequence[int]) -> object:
         if isinstance(rows, int):
@@ -57,35 +63,32 @@ class FieldTable(Dataset):
         return self.batch(rows)
 
     def batch(
-        self,
-        rows: slice | Tensor | Sequence[int] = slice(None),
-        drop_absent: bool = False,
+        self, rows: slice | Tensor | Sequence[int] = slice(None)
     ) -> FieldBatch:
         r"""The chosen rows as a batch of graphs.
 
         Args:
             rows (slice, torch.Tensor or list of int, optional): Which rows.
                 (default: all)
-            drop_absent (bool, optional): Whether missing fields are left
-                out of the graphs. (default: :obj:`False`)
         """
         return FieldBatch.from_rows(
             # Ids are stored as 32-bit integers to halve the memory of the
             # table, but an index of PyG is a 64-bit one:
-            self.index[rows].long(),
-            self.value[rows],
+            self.slot_index[rows].long(),
+            self.slot_value[rows],
             self.info,
             None if self.y is None else self.y[rows],
-            drop_absent,
+            self.drop_absent,
         )
 
     def subset(self, rows: slice | Tensor | Sequence[int]) -> FieldTable:
         r"""The chosen rows as a table of their own."""
         return FieldTable(
-            self.index[rows],
-            self.value[rows],
+            self.slot_index[rows],
+            self.slot_value[rows],
             self.info,
             None if self.y is None else self.y[rows],
+            self.drop_absent,
         )
 
     def split(

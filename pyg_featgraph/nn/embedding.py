@@ -22,8 +22,8 @@ class NodeEmbedding(torch.nn.Module):
         """
         if isinstance(data, FieldBatch):
             x = self(data.slot_index, data.slot_value)
-            return x if data.is_regular else x[data.present]
-        return self(data.index, data.value)
+            return x if data.mask is None else x[data.mask]
+        return self(data.node_index, data.node_value)
 
 
 class FieldEmbedding(NodeEmbedding):

@@ -79,7 +79,6 @@ def aim_search(
     resume: bool = False,
     accelerator: str = 'auto',
     progress: bool = True,
-    drop_absent: bool = False,
     **trainer_options: Any,
 ) -> AIMResult:
     r"""Searches interactions, their functions and the dimensions of node
@@ -154,8 +153,6 @@ def aim_search(
             :class:`lightning.pytorch.Trainer`. (default: :obj:`"auto"`)
         progress (bool, optional): Whether to show progress bars, one of them
             over stages. (default: :obj:`True`)
-        drop_absent (bool, optional): Whether missing fields are left out of
-            the graphs. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of
             :class:`lightning.pytorch.Trainer`.
 
@@ -212,7 +209,7 @@ def aim_search(
             'dropout': dropout,
             'retrain': retrain,
             'retrain_options': repr(retrain_options),
-            'drop_absent': drop_absent,
+            'drop_absent': train.drop_absent,
             'seed': seed,
         },
         resume,
@@ -223,7 +220,6 @@ def aim_search(
         'resume': resume,
         'accelerator': accelerator,
         'progress': progress,
-        'drop_absent': drop_absent,
         'max_epochs': max_epochs,
         **trainer_options,
     }

@@ -57,7 +57,6 @@ def fives_search(
     resume: bool = False,
     accelerator: str = 'auto',
     progress: bool = True,
-    drop_absent: bool = False,
     **trainer_options: Any,
 ) -> SearchResult:
     r"""Searches for interactions as the `"FIVES: Feature Interaction Via Edge
@@ -103,8 +102,6 @@ def fives_search(
             :class:`lightning.pytorch.Trainer`. (default: :obj:`"auto"`)
         progress (bool, optional): Whether to show a progress bar.
             (default: :obj:`True`)
-        drop_absent (bool, optional): Whether missing fields are left out of
-            the graphs. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of
             :class:`lightning.pytorch.Trainer`.
 
@@ -135,7 +132,7 @@ def fives_search(
             'temperature': temperature,
             'retrain': retrain,
             'retrain_options': repr(retrain_options),
-            'drop_absent': drop_absent,
+            'drop_absent': train.drop_absent,
             'seed': seed,
         },
         resume,
@@ -146,7 +143,6 @@ def fives_search(
         'resume': resume,
         'accelerator': accelerator,
         'progress': progress,
-        'drop_absent': drop_absent,
         'max_epochs': max_epochs,
         **trainer_options,
     }
@@ -157,7 +153,6 @@ def fives_search(
         architecture_lr,
         temperature,
         seed,
-        drop_absent,
         lr=lr,
         weight_decay=weight_decay,
     )

@@ -27,8 +27,6 @@ class BilevelModule(FieldModule):
             (default: :obj:`None`)
         seed (int, optional): The seed of the draw of validation rows.
             (default: :obj:`0`)
-        drop_absent (bool, optional): Whether missing fields are left out of
-            the graphs of these rows. (default: :obj:`False`)
         **kwargs (optional): Arguments of
             :class:`~pyg_featgraph.training.module.FieldModule`.
     """
@@ -41,7 +39,6 @@ class BilevelModule(FieldModule):
         architecture_lr: float,
         temperature: tuple[float, float] | None = None,
         seed: int = 0,
-        drop_absent: bool = False,
         **kwargs: Any,
     ) -> None:
         if not model.architecture_parameters():
@@ -55,7 +52,6 @@ class BilevelModule(FieldModule):
         self.architecture_lr = architecture_lr
         self.temperature = temperature
         self.seed = seed
-        self.drop_absent = drop_absent
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         architecture = self.model.architecture_parameters()
@@ -89,4 +85,4 @@ class BilevelModule(FieldModule):
         rows = torch.randint(
             len(self.valid), (self.batch_size,), generator=generator
         )
-        return self.valid.batch(rows, drop_absent=self.drop_absent)
+        return self.valid.batch(rows)

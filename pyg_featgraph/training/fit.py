@@ -30,7 +30,6 @@ def fit(
     resume: bool = False,
     accelerator: str = 'auto',
     progress: bool = True,
-    drop_absent: bool = False,
     **trainer_options: Any,
 ) -> FitResult:
     r"""Trains a model with early stopping and restores its best epoch.
@@ -72,8 +71,6 @@ def fit(
             :class:`lightning.pytorch.Trainer`. (default: :obj:`"auto"`)
         progress (bool, optional): Whether to show a progress bar.
             (default: :obj:`True`)
-        drop_absent (bool, optional): Whether missing fields are left out of
-            the graphs. (default: :obj:`False`)
         **trainer_options (optional): Additional arguments of
             :class:`lightning.pytorch.Trainer`.
 
@@ -96,7 +93,6 @@ def fit(
             batch_size,
             architecture_lr,
             seed=seed,
-            drop_absent=drop_absent,
             lr=lr,
             weight_decay=weight_decay,
         )
@@ -112,7 +108,6 @@ def fit(
         seed=seed,
         resume=resume,
         progress=progress,
-        drop_absent=drop_absent,
         max_epochs=max_epochs,
         accelerator=accelerator,
         **trainer_options,

@@ -53,7 +53,6 @@ def run(
     resume: bool = False,
     accelerator: str = 'auto',
     progress: bool = True,
-    drop_absent: bool = False,
     **trainer_options: Any,
 ) -> FitResult:
     r"""The training loop behind :func:`~pyg_featgraph.training.fit`, where
@@ -92,7 +91,7 @@ def run(
 
     def evaluation(table: FieldTable) -> FieldGraphLoader:
         # Without gradients larger batches fit:
-        return FieldGraphLoader(table, 4 * batch_size, drop_absent=drop_absent)
+        return FieldGraphLoader(table, 4 * batch_size)
 
     with _quiet():
         pl.seed_everything(seed, verbose=False)
@@ -109,13 +108,7 @@ def run(
         )
         trainer.fit(
             module,
-            FieldGraphLoader(
-                train,
-                batch_size,
-                shuffle=True,
-                seed=seed,
-                drop_absent=drop_absent,
-            ),
+            FieldGraphLoader(train, batch_size, shuffle=True, seed=seed),
             evaluation(valid),
             ckpt_path=state if resume and state.exists() else None,
             weights_only=True,

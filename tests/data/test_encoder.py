@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
+from pyg_featgraph.data import Field, FieldEncoder, FieldInfo, FieldSchema
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import SEAL, sealing
 from pyg_featgraph.nn import FieldEmbedding
@@ -20,7 +20,7 @@ def encode(column, test=None, label=None, **field):
     df = pd.DataFrame({'x': column})
     encoder = FieldEncoder(FieldSchema((Field('x', **field),))).fit(df)
     table = encoder.transform(df if test is None else pd.DataFrame({'x': test}))
-    return table.index.tolist(), table.value.tolist(), encoder
+    return table.slot_index.tolist(), table.slot_value.tolist(), encoder
 
 
 @pytest.fixture
@@ -192,8 +192,8 @@ def test_only_training_rows_count(df):
     encoder = FieldEncoder(schema_of(df)).fit(df[:100])
     alone = encoder.transform(df[150:151])
     together = encoder.transform(df[100:])
-    assert torch.equal(alone.index[0], together.index[50])
-    assert torch.equal(alone.value[0], together.value[50])
+    assert torch.equal(alone.slot_index[0], together.slot_index[50])
+    assert torch.equal(alone.slot_value[0], together.slot_value[50])
 
 
 def test_save_and_load(df, tmp_path):
@@ -208,9 +208,52 @@ def test_save_and_load(df, tmp_path):
     assert loaded.info == encoder.info
     assert loaded.schema == encoder.schema
     again = loaded.transform(df)
-    assert torch.equal(again.index, table.index)
-    assert torch.equal(again.value, table.value)
+    assert torch.equal(again.slot_index, table.slot_index)
+    assert torch.equal(again.slot_value, table.slot_value)
     assert torch.equal(again.y, table.y)
+
+
+def test_kinds_are_those_of_the_encoding(df, tmp_path):
+    df['image'] = list(np.random.default_rng(1).normal(size=(len(df), 3)))
+    df['income'] = df['age'] * 2
+    schema = schema_of(df).replace('income', transform='log1p', bins=())
+    encoder = FieldEncoder(schema).fit(df)
+    kinds = dict(zip(schema.names, encoder.info.kinds, strict=True))
+    assert kinds == {
+        'age': 'bucket',
+        'city': 'categorical',
+        'tags': 'multi',
+        'image': 'vector',
+        'income': 'numeric',
+    }
+    info = encoder.transform(df).info
+    assert FieldInfo.from_dict(json.loads(json.dumps(info.to_dict()))) == info
+    encoder.save(tmp_path / 'encoder.parquet')
+    assert FieldEncoder.load(tmp_path / 'encoder.parquet').info == info
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'kinds': ('categorical',)}, r'names, sizes, .* \(got \[2, 2, 2, 1\]'),
+        ({'slots': (1, 1, 1)}, r'one entry for each field .* \[2, 2, 3, 2\]'),
+        ({'kinds': ('categorical', 'number')}, "'b': the kind must be one of"),
+        ({'sizes': (3, 0)}, "'b' needs at least one id and one slot"),
+        ({'slots': (0, 1)}, "'a' needs at least one id and one slot"),
+        ({'sizes': (3, 3)}, "'b' is numeric, so it has two ids and one slot"),
+        ({'slots': (1, 2)}, "'b' is numeric, so it has two ids and one slot"),
+    ],
+)
+def test_info_rejects_nonsense(changes, message):
+    values = {
+        'names': ('a', 'b'),
+        'sizes': (3, 2),
+        'slots': (1, 1),
+        'kinds': ('categorical', 'numeric'),
+    }
+    assert FieldInfo(**values).num_slots == 2
+    with pytest.raises(ValueError, match=message):
+        FieldInfo(**{**values, **changes})
 
 
 def test_load_rejects_other_files(df, tmp_path):
@@ -227,12 +270,13 @@ def test_load_rejects_other_files(df, tmp_path):
     encoder.save(path)
     stored = pq.read_table(path)
     key = b'pyg_featgraph.encoder'
-    meta = json.loads(stored.schema.metadata[key]) | {'version': 99}
-    texts = {key: json.dumps(meta), 'checksum': SEAL}
-    with sealing(path) as temporary:
-        pq.write_table(stored.replace_schema_metadata(texts), temporary)
-    with pytest.raises(DataError, match=r'x\.parquet.*version is 99'):
-        FieldEncoder.load(path)
+    for version in (1, 99):
+        meta = json.loads(stored.schema.metadata[key]) | {'version': version}
+        texts = {key: json.dumps(meta), 'checksum': SEAL}
+        with sealing(path) as temporary:
+            pq.write_table(stored.replace_schema_metadata(texts), temporary)
+        with pytest.raises(DataError, match=rf'parquet.*version is {version}'):
+            FieldEncoder.load(path)
 
 
 def test_bad_input_is_named(df):
@@ -283,7 +327,7 @@ def test_any_column_encodes(values, min_count):
     df = pd.DataFrame({'x': pd.Series(values, dtype=object)})
     field = Field('x', 'categorical', min_count)
     encoder = FieldEncoder(FieldSchema((field,))).fit(df)
-    ids = encoder.transform(df).index.flatten().tolist()
+    ids = encoder.transform(df).slot_index.flatten().tolist()
     count = {}
     for value in values:
         key = None if value is None else str(value)
@@ -302,9 +346,9 @@ def test_whole_numbers_are_the_same_category_in_every_table():
     schema = FieldSchema((Field('a', 'categorical'),))
     train = pd.DataFrame({'a': [1.0, 2.0, 2.5, np.nan]})
     encoder = FieldEncoder(schema).fit(train)
-    both = encoder.transform(pd.DataFrame({'a': [1.0, 2.5]})).index
-    whole = encoder.transform(pd.DataFrame({'a': [1.0, 2.0]})).index
-    integer = encoder.transform(pd.DataFrame({'a': [1, 2]})).index
+    both = encoder.transform(pd.DataFrame({'a': [1.0, 2.5]})).slot_index
+    whole = encoder.transform(pd.DataFrame({'a': [1.0, 2.0]})).slot_index
+    integer = encoder.transform(pd.DataFrame({'a': [1, 2]})).slot_index
     assert both[0] == whole[0] == integer[0]
-    assert whole[1] == integer[1] == encoder.transform(train).index[1]
+    assert whole[1] == integer[1] == encoder.transform(train).slot_index[1]
     assert len({int(both[0]), int(both[1]), int(whole[1]), 1}) == 4

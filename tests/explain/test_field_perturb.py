@@ -84,12 +84,13 @@ def draw(d, n=25):
     return masks
 
 
-def logits_in_a_loop(model, table, row, masks, means, names, drop_absent=False):
+def logits_in_a_loop(model, table, row, masks, means, names):
     """One sample at a time, slot by slot."""
     info, out = table.info, []
     for mask in masks.tolist():
         off = {name for on, name in zip(mask, names, strict=True) if not on}
-        index, value = table.index[row].tolist(), table.value[row].tolist()
+        index = table.slot_index[row].tolist()
+        value = table.slot_value[row].tolist()
         slot = 0
         for i, name in enumerate(info.names):
             for _ in range(info.slots[i]):
@@ -103,7 +104,7 @@ def logits_in_a_loop(model, table, row, masks, means, names, drop_absent=False):
             torch.tensor([index]),
             torch.tensor([value]),
             info,
-            drop_absent=drop_absent,
+            drop_absent=table.drop_absent,
         )
         with torch.no_grad():
             out.append(model(batch))
@@ -117,8 +118,8 @@ def means_of(table):
         values = [
             value
             for number, value in zip(
-                table.index[:, slot].tolist(),
-                table.value[:, slot].tolist(),
+                table.slot_index[:, slot].tolist(),
+                table.slot_value[:, slot].tolist(),
                 strict=True,
             )
             if number == table.info.offsets[i] + 1
@@ -131,10 +132,12 @@ def means_of(table):
 @pytest.mark.parametrize('name', MODELS)
 def test_logits_match_a_loop(tables, name, drop_absent):
     table, background = tables
+    table = table.subset(slice(None))
+    table.drop_absent = drop_absent
     model = fill(MODELS[name](table.info)).eval()
-    rows = FieldPerturbation(model, table, background, drop_absent)
+    rows = FieldPerturbation(model, table, background)
     assert len(rows) == NUM_ROWS
-    own = model(table.batch(drop_absent=drop_absent)).detach()
+    own = model(table.batch()).detach()
     means = means_of(background)
     for row in (0, 2):
         names = list(table.info.names)
@@ -143,9 +146,7 @@ def test_logits_match_a_loop(tables, name, drop_absent):
         assert rows.names(row) == names
         masks = draw(len(names))
         out = rows.logits(row, masks)
-        expected = logits_in_a_loop(
-            model, table, row, masks, means, names, drop_absent
-        )
+        expected = logits_in_a_loop(model, table, row, masks, means, names)
         torch.testing.assert_close(out, expected)
         torch.testing.assert_close(out[0], own[row])
         assert len(out.unique()) > 3
@@ -182,8 +183,8 @@ def test_what_is_off_adds_nothing(tables):
             expected = float(lr.bias.detach())
             x = [torch.zeros(4, dtype=torch.double) for _ in info.names]
             for slot, i in enumerate(slots):
-                number = int(table.index[row, slot])
-                value = float(table.value[row, slot])
+                number = int(table.slot_index[row, slot])
+                value = float(table.slot_value[row, slot])
                 if not mask[i]:
                     if info.names[i] not in means:
                         continue
@@ -212,6 +213,29 @@ def test_the_background_is_the_table_by_default(tables):
         )
         torch.testing.assert_close(rows.logits(4, masks), expected)
     assert means_of(table) != pytest.approx(means_of(background), rel=1e-3)
+
+
+def test_a_number_is_a_number_whatever_its_values():
+    schema = FieldSchema(
+        (
+            Field('one', 'numeric', transform='log_square'),
+            Field('never', 'numeric', transform='log_square'),
+            Field('rare', 'categorical', min_count=99),
+        )
+    )
+    frame = pd.DataFrame({'one': [1.0, None, 1.0], 'rare': list('abc')})
+    encoder = FieldEncoder(schema).fit(frame.assign(never=[None, 9.0, 1000.0]))
+    background = encoder.transform(frame.assign(never=None))
+    table = encoder.transform(frame.assign(one=2.0, never=1000.0))
+    assert table.info.sizes == (2, 2, 2)
+    rows = FieldPerturbation(LR(table.info), table, background)
+    batch = rows.perturb(0, torch.tensor([[False] * 3, [True] * 3]))
+    # The mean of one, a number that the background never has, a category:
+    assert batch.slot_value.tolist() == [[1.0, 0.0, 0.0], [2.0, 47.0, 1.0]]
+    # A missing one becomes a number as well:
+    rows = FieldPerturbation(LR(table.info), background)
+    batch = rows.perturb(1, torch.tensor([[False] * 3, [True] * 3]))
+    assert batch.slot_index[:, 0].tolist() == [1, 0]
 
 
 def test_the_model_stays_in_training(tables):

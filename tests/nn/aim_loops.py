@@ -14,8 +14,13 @@ from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
 
 # Numbers, a pair of slots and categories; the fields are not in the order of
 # the alphabet, as those of interactions are:
-INFO = FieldInfo(('f', 'b', 'd', 'c', 'e', 'a'), (4, 2, 5, 3, 6, 2), [1] * 6)
-SLOTS = FieldInfo(INFO.names, INFO.sizes, (1, 1, 2, 1, 1, 1))
+INFO = FieldInfo(
+    ('f', 'b', 'd', 'c', 'e', 'a'),
+    (4, 2, 5, 3, 6, 2),
+    [1] * 6,
+    ['categorical'] * 6,
+)
+SLOTS = FieldInfo(INFO.names, INFO.sizes, (1, 1, 2, 1, 1, 1), INFO.kinds)
 DIM = 3
 
 
@@ -36,7 +41,7 @@ def make_batch(info=SLOTS, size=7, drop=0.0):
     y = torch.arange(size).remainder(2).double()
     batch = FieldBatch.from_rows(index, value, info, y)
     if drop is not None and drop > 0:
-        batch.present = torch.rand(size, info.num_fields) > drop
+        batch.mask = torch.rand(size, info.num_fields) > drop
     return batch
 
 
@@ -80,9 +85,9 @@ def node_vectors(table, batch, scale=None):
         for s, i in enumerate(info.slot_field.tolist()):
             vector = table[batch.slot_index[b, s]]
             row[i] = row[i] + batch.slot_value[b, s] * vector
-        if not batch.is_regular:
+        if batch.mask is not None:
             for i in range(info.num_fields):
-                if not batch.present[b, i]:
+                if not batch.mask[b, i]:
                     row[i] = None
         outs.append(row)
     return outs

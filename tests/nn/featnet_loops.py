@@ -8,8 +8,13 @@ from pyg_featgraph.data import FieldBatch, FieldInfo
 from pyg_featgraph.nn import FeatNet, InducedSetConv
 
 B, N, D, S, E = 5, 4, 3, 2, 3
-# A number, a pair of slots, and categories:
-INFO = FieldInfo(('b', 'd', 'a', 'c'), (1, 5, 3, 4), (1, 2, 1, 1))
+# A category without vocabulary, a pair of slots, and categories:
+INFO = FieldInfo(
+    ('b', 'd', 'a', 'c'),
+    (1, 5, 3, 4),
+    (1, 2, 1, 1),
+    ('categorical', 'multi', 'categorical', 'categorical'),
+)
 # Rows of four, two, no, three and four fields:
 DROP = {5, 7, 8, 9, 10, 11, 12}
 
@@ -114,7 +119,7 @@ def make_batch(size=6, drop=0.0):
     y = torch.arange(size).remainder(2).double()
     batch = FieldBatch.from_rows(index, value, INFO, y)
     if drop > 0:
-        batch.present = torch.rand(size, N) > drop
+        batch.mask = torch.rand(size, N) > drop
     return batch
 
 
@@ -137,8 +142,8 @@ def model_by_loops(model, batch):
     """The logits of Eqs. 1 to 15."""
     table, size = model.embedding.weight, batch.num_graphs
     present = torch.ones(size, N, dtype=torch.bool)
-    if not batch.is_regular:
-        present = batch.present
+    if batch.mask is not None:
+        present = batch.mask
     row, field = present.nonzero().unbind(1)
     x = []
     for b, i in zip(row.tolist(), field.tolist(), strict=True):

@@ -33,6 +33,6 @@ def as_nodes(batch):
     """The same batch without its regular layout."""
     batch = batch.clone()
     size = (batch.num_graphs, batch.info.num_fields)
-    batch.present = torch.ones(size, dtype=torch.bool)
-    assert not batch.is_regular
+    batch.mask = torch.ones(size, dtype=torch.bool)
+    assert batch.mask is not None
     return batch

@@ -35,11 +35,11 @@ def test_absent_fields_are_members_of_nothing():
     model, batch = make_model(), make_batch(20, drop=0.3)
     zero = batch.clone()
     del zero.present
-    zero.slot_value = zero.slot_value * batch.present[:, INFO.slot_field]
+    zero.slot_value = zero.slot_value * batch.mask[:, INFO.slot_field]
     torch.testing.assert_close(model(zero), model(batch))
     weight, scores = model.subset_weights(batch), model.scores(batch)
-    assert (weight[~batch.present] == 0).all()
-    assert (scores.movedim(3, 1)[~batch.present] == 0).all()
+    assert (weight[~batch.mask] == 0).all()
+    assert (scores.movedim(3, 1)[~batch.mask] == 0).all()
     assert (scores > 0).any()
 
 

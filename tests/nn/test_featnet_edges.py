@@ -24,8 +24,8 @@ def test_counts_of_members():
     model = make_model()
     for batch in (make_batch(30), make_batch(30, drop=0.4)):
         present = torch.ones(30, N, dtype=torch.bool)
-        if not batch.is_regular:
-            present = batch.present
+        if batch.mask is not None:
+            present = batch.mask
         weight, scores = model.subset_weights(batch), model.scores(batch)
         assert scores.size() == (30, S, E, N)
         member, orders = torch.zeros(N, S), torch.zeros(30, S, E)
@@ -86,8 +86,8 @@ def test_finds_what_is_dead(table, recwarn):
 
 def test_a_field_that_no_row_has_is_not_dead():
     model, batch = make_model(), make_batch(20)
-    batch.present = torch.ones(20, N, dtype=torch.bool)
-    batch.present[:, 2] = False
+    batch.mask = torch.ones(20, N, dtype=torch.bool)
+    batch.mask[:, 2] = False
     model.edge.threshold.weight.data[3] = 60
     edges = model.dead(batch).edges
     assert edges.any(1).tolist() == [False, False, False, True]
@@ -95,7 +95,9 @@ def test_a_field_that_no_row_has_is_not_dead():
 
 def set_by_hand():
     """Node vectors are basis vectors: what is combined can be chosen."""
-    info = FieldInfo(('w', 'x', 'y', 'z'), (1,) * 4, (1,) * 4)
+    info = FieldInfo(
+        ('w', 'x', 'y', 'z'), (1,) * 4, (1,) * 4, ('categorical',) * 4
+    )
     model = FeatNet(info, 4, 1, 3, hidden_channels=[])
     model.embedding.weight.data.copy_(torch.eye(4))
     torch.nn.init.zeros_(model.edge.lin1.weight)

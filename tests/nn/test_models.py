@@ -130,7 +130,9 @@ def test_rows_are_independent(name, table):
 @pytest.mark.parametrize('name', MODELS)
 def test_absent_fields(name, table):
     model = randomise(MODELS[name](table.info)).eval()
-    batch = table.batch(slice(0, 64), drop_absent=True)
+    part = table.subset(slice(0, 64))
+    part.drop_absent = True
+    batch = part.batch()
     assert batch.num_nodes < 64 * table.info.num_fields
     out = model(batch)
     assert out.size() == (64,)
@@ -160,12 +162,22 @@ def test_load_rejects_other_files(tmp_path):
         FieldModel.load(path)
 
 
+def test_load_rejects_other_versions(info, tmp_path):
+    path = tmp_path / 'model.safetensors'
+    for version in (1, 99):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr('pyg_featgraph.nn.models.base.VERSION', version)
+            LR(info).save(path)
+        with pytest.raises(DataError, match=f'format version {version}'):
+            FieldModel.load(path)
+
+
 @pytest.mark.parametrize('name', MODELS)
 def test_compiles_without_graph_breaks(name, table):
     torch._dynamo.reset()
     # A description of the fields as new as after loading a model:
     info = FieldInfo.from_dict(table.info.to_dict())
-    table = FieldTable(table.index, table.value, info)
+    table = FieldTable(table.slot_index, table.slot_value, info)
     model = MODELS[name](info)
     compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
     for size in (16, 24, 7, 40):
@@ -206,7 +218,7 @@ def test_fm_is_the_sum_over_pairs(table):
 
 
 def test_embedding_sums_slots():
-    info = FieldInfo(('a', 'b'), (3, 4), (1, 2))
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 2), ('categorical', 'multi'))
     emb = FieldEmbedding(info, 2)
     index = torch.tensor([[1, 3, 5], [2, 4, 3]])
     value = torch.tensor([[2.0, 0.5, 0.5], [1.0, 1.0, 0.0]])
@@ -219,7 +231,7 @@ def test_embedding_sums_slots():
     )
     torch.testing.assert_close(emb(index, value), expected)
     batch = FieldTable(index.int(), value, info).batch()
-    nodes = emb(batch.index, batch.value)
+    nodes = emb(batch.node_index, batch.node_value)
     torch.testing.assert_close(nodes, expected.flatten(0, 1))
     assert str(emb) == 'FieldEmbedding(7, 2, num_fields=2)'
 
@@ -260,7 +272,9 @@ class PairModel(torch.nn.Module):
 
 def test_pair_effects_of_a_known_function():
     # Independent values with unit variance:
-    info = FieldInfo(('a', 'b', 'c'), (1, 1, 1), (1, 1, 1))
+    info = FieldInfo(
+        ('a', 'b', 'c'), (1, 1, 1), (1, 1, 1), ('categorical',) * 3
+    )
     value = torch.randint(0, 2, (4000, 3)) * 2.0 - 1
     table = FieldTable(torch.zeros(4000, 3).int(), value, info)
     effects = pair_effects(PairModel(), table, num_rows=4000)
@@ -315,7 +329,7 @@ class Mixed(torch.nn.Module):
         self.lin = torch.nn.Linear(8, 1)
 
     def forward(self, batch):
-        x = self.embedding(batch.index, batch.value)
+        x = self.embedding(batch.node_index, batch.node_value)
         x = self.conv1(x, batch.edge_index).relu()
         x = self.conv2(x, batch.edge_index).relu()
         x = global_mean_pool(x, batch.batch, batch.num_graphs)
@@ -335,10 +349,10 @@ def test_stock_layers_train_on_field_graphs(first, drop_absent, table):
     model = Mixed(table.info, first())
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     losses = []
+    part = table.subset(slice(0, 512))
+    part.drop_absent = drop_absent
     for _ in range(8):
-        loader = FieldGraphLoader(
-            table.subset(slice(0, 512)), 128, True, drop_absent=drop_absent
-        )
+        loader = FieldGraphLoader(part, 128, True)
         total = 0.0
         for batch in loader:
             optimizer.zero_grad()
@@ -357,7 +371,7 @@ def test_stock_layers_train_on_field_graphs(first, drop_absent, table):
 def test_explainers(name, algorithm, table):
     model = randomise(MODELS[name](table.info))
     batch = table[:1]
-    x = model.embedding(batch.index, batch.value).detach()
+    x = model.embedding(batch.node_index, batch.node_value).detach()
     explainer = Explainer(
         model,
         algorithm,

@@ -8,8 +8,12 @@ from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import RaggedEmbedding
 
 DIM = 4
-SINGLE = FieldInfo(('a', 'b', 'c', 'd'), (3, 5, 4, 2), (1, 1, 1, 1))
-MULTI = FieldInfo(('a', 'b', 'c', 'd', 'e'), (4, 5, 6, 3, 4), (1, 3, 2, 1, 2))
+SINGLE = FieldInfo(
+    ('a', 'b', 'c', 'd'), (3, 5, 4, 2), (1, 1, 1, 1), ('categorical',) * 4
+)
+MULTI = FieldInfo(
+    ('a', 'b', 'c', 'd', 'e'), (4, 5, 6, 3, 4), (1, 3, 2, 1, 2), ('multi',) * 5
+)
 # All, none, some of different and of equal number, in any order:
 DIMS = [
     [[3, 1], [0, 1, 2, 3], [], [2]],
@@ -83,11 +87,11 @@ def reference(embedding, index, value):
 def test_is_a_table_with_closed_dimensions(info, dims):
     embedding, table = make(info, dims), make_table(info)
     assert embedding.dims[0] == sorted(dims[0])
-    expected = reference(embedding, table.index, table.value)
+    expected = reference(embedding, table.slot_index, table.slot_value)
     batch = table[:]
     rows = embedding.embed(batch)
     assert rows.size() == (6, info.num_fields, DIM)
-    nodes = embedding(batch.index, batch.value)
+    nodes = embedding(batch.node_index, batch.node_value)
     assert nodes.size() == (6 * info.num_fields, DIM)
     for i, kept in enumerate(embedding.dims):
         closed = [t for t in range(DIM) if t not in kept]
@@ -109,12 +113,15 @@ def test_is_a_table_with_closed_dimensions(info, dims):
 @all_dims
 def test_absent_fields_are_no_nodes(info, dims):
     embedding, table = make(info, dims), make_table(info)
-    batch = table.batch(drop_absent=True)
+    table.drop_absent = True
+    batch = table.batch()
     assert 0 < batch.num_nodes < 6 * info.num_fields
-    expected = reference(embedding, table.index, table.value)[batch.present]
+    expected = reference(embedding, table.slot_index, table.slot_value)[
+        batch.mask
+    ]
     others = [
         embedding.embed(batch),
-        embedding(batch.index, batch.value),
+        embedding(batch.node_index, batch.node_value),
         torch.cat([embedding.embed(batch[k]) for k in range(6)]),
     ]
     if any(dims):
@@ -129,10 +136,12 @@ def test_absent_fields_are_no_nodes(info, dims):
 def test_gradients_of_values(info, dims):
     # They are what explanations are made of:
     embedding, table = make(info, dims), make_table(info)
-    value = table.value.requires_grad_()
+    value = table.slot_value.requires_grad_()
     if any(dims):
-        out = embedding(table.index.long(), value)
-        assert_same(reference(embedding, table.index, value), [out], [value])
+        out = embedding(table.slot_index.long(), value)
+        assert_same(
+            reference(embedding, table.slot_index, value), [out], [value]
+        )
 
 
 @all_infos
@@ -140,20 +149,20 @@ def test_order_of_nodes_is_free(info):
     embedding, batch = make(info, DIMS[0]), make_table(info)[:]
     perm = torch.randperm(batch.num_nodes)
     torch.testing.assert_close(
-        embedding(batch.index[perm], batch.value[perm]),
-        embedding(batch.index, batch.value)[perm],
+        embedding(batch.node_index[perm], batch.node_value[perm]),
+        embedding(batch.node_index, batch.node_value)[perm],
     )
     # Equally long fields alone, and none at all:
     for chosen in ([], [0], [1, 1]):
-        out = embedding(batch.index[chosen], batch.value[chosen])
+        out = embedding(batch.node_index[chosen], batch.node_value[chosen])
         assert out.size() == (len(chosen), DIM)
 
 
 def test_single_field():
     for slots in (1, 2):
-        info = FieldInfo(('a',), (5,), (slots,))
+        info = FieldInfo(('a',), (5,), (slots,), ('multi',))
         embedding, table = make(info, DIMS[0]), make_table(info)
-        expected = reference(embedding, table.index, table.value)
+        expected = reference(embedding, table.slot_index, table.slot_value)
         torch.testing.assert_close(embedding.embed(table[:]), expected)
 
 
@@ -198,7 +207,7 @@ def test_sparse_gradients(info):
     sparse = make(info, DIMS[0], sparse=True)
     sparse.load_state_dict(dense.state_dict())
     batch = make_table(info, 2)[:]
-    for layout in ('slot_index', 'slot_value'), ('index', 'value'):
+    for layout in ('slot_index', 'slot_value'), ('node_index', 'node_value'):
         inputs = [getattr(batch, name) for name in layout]
         for embedding in (dense, sparse):
             embedding.zero_grad()
@@ -229,7 +238,7 @@ def test_gradients_reach_only_rows_in_use():
 def test_both_layouts_have_the_same_type(info, dims):
     # Values of a table are in single precision, whatever the model is in:
     embedding, batch = make(info, dims), make_table(info)[:]
-    index, value = batch.index, batch.value.float()
+    index, value = batch.node_index, batch.node_value.float()
     slot_index, slot_value = batch.slot_index, batch.slot_value.float()
     for dtype in (torch.double, torch.float, torch.bfloat16):
         embedding.to(dtype)
@@ -257,7 +266,7 @@ def test_rejects_what_are_no_dimensions(dims, match):
 def test_representation_and_initial_tables():
     embedding = RaggedEmbedding(MULTI, DIM, [[0, 2], [1], [], [0, 1, 2, 3], []])
     assert str(embedding) == 'RaggedEmbedding(22, 4, dims=[2, 1, 0, 4, 0])'
-    info = FieldInfo(('a', 'b'), (5000, 5000), (1, 1))
+    info = FieldInfo(('a', 'b'), (5000, 5000), (1, 1), ('categorical',) * 2)
     embedding = RaggedEmbedding(info, 2, [[0], [0, 1]], std=0.02)
     before = copy.deepcopy(embedding.state_dict())
     embedding.reset_parameters()

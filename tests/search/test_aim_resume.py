@@ -153,7 +153,6 @@ def test_new_search_forgets_the_old_one(parts, uninterrupted, tmp_path):
         {'retrain': 'finetune'},
         {'hidden_channels': [5]},
         {'dropout': 0.1},
-        {'drop_absent': True},
         {'seed': 1},
     ],
     ids=lambda changed: next(iter(changed)),
@@ -189,3 +188,7 @@ def test_resume_with_another_model(parts, tmp_path):
             aim_search(other, *parts, resume=True, **options)
         with pytest.raises(DataError, match="'num_rows' has changed"):
             aim_search(make(parts), parts[2], parts[1], resume=True, **options)
+        train = parts[0].subset(slice(None))
+        train.drop_absent = True
+        with pytest.raises(DataError, match="'drop_absent' has changed"):
+            aim_search(make(parts), train, *parts[1:], resume=True, **options)

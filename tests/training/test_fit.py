@@ -112,7 +112,7 @@ def test_sparse_gradients(parts, tmp_path):
         run(model, parts, tmp_path / str(sparse), max_epochs=1, lr=0.01)
         outs.append(model)
     touched = torch.zeros(parts[0].info.num_embeddings, dtype=torch.bool)
-    touched[parts[0].index.long().flatten()] = True
+    touched[parts[0].slot_index.long().flatten()] = True
     torch.manual_seed(1)
     start = FM(parts[0].info, 4, sparse=True)
     moved = (outs[1].embedding.weight != start.embedding.weight).any(1)

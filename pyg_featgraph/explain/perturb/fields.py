@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyg_featgraph.data import FieldBatch, FieldTable
-from pyg_featgraph.data.codecs import NUM_SPECIAL, NUMBER
+from pyg_featgraph.data.codecs import NUMBER
 from pyg_featgraph.explain.perturb.black_box import ModelPerturbation
 
 
@@ -19,12 +19,14 @@ class FieldPerturbation(ModelPerturbation):
     vector as its embedding, but a numeric field takes its mean, as in the
     `"Feature Interaction Interpretability: A Case for Explaining
     Ad-Recommendation Systems via Neural Interaction Detection"
-    <https://arxiv.org/abs/2006.10966>`_ paper (Section 6.1). Bucketised
-    numbers are embedded like categories and are switched off like them.
+    <https://arxiv.org/abs/2006.10966>`_ paper (Section 6.1), unless the
+    background knows no number. Bucketised numbers are embedded like
+    categories and are switched off like them.
 
     A missing entry has an embedding of its own, and a model can learn from
-    it. So it is a feature like any other, and can be off. Only with
-    :obj:`drop_absent`, where the model does not see it at all, it is none.
+    it. So it is a feature like any other, and can be off. Only if
+    :obj:`table.drop_absent` is set, where the model does not see it at all,
+    it is none.
 
     Args:
         model (torch.nn.Module): A model with :obj:`model(batch) -> logits`,
@@ -32,9 +34,6 @@ class FieldPerturbation(ModelPerturbation):
         table (FieldTable): The rows to explain.
         background (FieldTable, optional): The rows to take means of numbers
             over, usually those for training. (default: :obj:`table`)
-        drop_absent (bool, optional): Whether missing fields are left out of
-            the graphs, see :meth:`FieldBatch.from_rows`.
-            (default: :obj:`False`)
         output (str, optional): See :class:`ModelPerturbation`.
             (default: :obj:`"logit"`)
         target (int or list of int, optional): See
@@ -48,7 +47,6 @@ class FieldPerturbation(ModelPerturbation):
         model: torch.nn.Module,
         table: FieldTable,
         background: FieldTable | None = None,
-        drop_absent: bool = False,
         output: str | None = None,
         target: int | Sequence[int] | Tensor | None = None,
         batch_size: int = 4096,
@@ -60,7 +58,6 @@ class FieldPerturbation(ModelPerturbation):
                 'same encoder'
             )
         self.table = table
-        self.drop_absent = drop_absent
         self._off = _numbers(background)
         super().__init__(model, output, target, batch_size)
 
@@ -82,13 +79,13 @@ class FieldPerturbation(ModelPerturbation):
         on = masks.new_ones(masks.size(0), info.num_fields)
         on[:, self._features(row)] = masks
         on = on[:, info.slot_field]
-        index, value = self.table.index[row], self.table.value[row]
+        index, value = self.table.slot_index[row], self.table.slot_value[row]
         number, mean = self._off
         return FieldBatch.from_rows(
             torch.where(on | (number < 0), index.long(), number),
             torch.where(on, value, mean.to(value)),
             info,
-            drop_absent=self.drop_absent,
+            drop_absent=self.table.drop_absent,
         )
 
     def outputs(self, row: int, masks: Tensor) -> Any:
@@ -96,27 +93,24 @@ class FieldPerturbation(ModelPerturbation):
 
     def _features(self, row: int) -> list[int]:
         info = self.table.info
-        if not self.drop_absent:
+        if not self.table.drop_absent:
             return list(range(info.num_fields))
-        first = self.table.index[row, list(info.first_slots)]
-        return (first != torch.tensor(info.offsets)).nonzero()[:, 0].tolist()
+        present = info.present(self.table.slot_index[row : row + 1])
+        return present[0].nonzero()[:, 0].tolist()
 
 
 def _numbers(table: FieldTable) -> tuple[Tensor, Tensor]:
     r"""For each slot the id of a number and its mean value, or -1 and zero
-    if it holds none.
+    if it holds none, or none that the table knows.
     """
     info = table.info
     number = torch.full((info.num_slots,), -1)
     mean = torch.zeros(info.num_slots, dtype=torch.double)
-    for i, slot in enumerate(info.first_slots):
-        if info.sizes[i] != NUM_SPECIAL or info.slots[i] != 1:
-            continue
-        known = table.index[:, slot] == info.offsets[i] + NUMBER
-        value = table.value[known, slot].double()
-        # A category without vocabulary has the same ids, but no other value
-        # than one:
-        if (value != 1).any():
-            number[slot] = info.offsets[i] + NUMBER
-            mean[slot] = value.mean()
+    for kind, slot, offset in zip(
+        info.kinds, info.first_slots, info.offsets, strict=True
+    ):
+        known = table.slot_index[:, slot] == offset + NUMBER
+        if kind == 'numeric' and known.any():
+            number[slot] = offset + NUMBER
+            mean[slot] = table.slot_value[known, slot].double().mean()
     return number, mean

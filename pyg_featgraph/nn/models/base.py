@@ -21,7 +21,7 @@ from pyg_featgraph.nn.embedding import NodeEmbedding
 from pyg_featgraph.nn.models.effects import pair_effects
 
 #: The version of the model file format.
-VERSION = 1
+VERSION = 2
 
 
 class FieldModel(torch.nn.Module):

@@ -67,7 +67,10 @@ def pair_effects(
         index = torch.where(slots, other.slot_index, base.slot_index)
         value = torch.where(slots, other.slot_value, base.slot_value)
         batch = FieldBatch.from_rows(
-            index.flatten(0, 1), value.flatten(0, 1), info
+            index.flatten(0, 1),
+            value.flatten(0, 1),
+            info,
+            drop_absent=table.drop_absent,
         )
         return model(batch.to(device)).cpu().view(-1, size)
 
