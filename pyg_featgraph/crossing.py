@@ -14,10 +14,11 @@ import pandas as pd
 from pyg_featgraph.data.codecs import (
     RARE,
     Codec,
-    Ids,
     make_codec,
 )
 from pyg_featgraph.data.schema import Field, FieldSchema
+from pyg_featgraph.data.texts import Ids
+from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.data.vocabulary_file import (
     read_vocabularies,
     write_vocabularies,
@@ -112,8 +113,8 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         """
         chosen = self._choose()
         members = sorted({name for fields in chosen for name in fields})
-        _check_columns(X, members)
-        _check_columns(X, X.columns)
+        check_frame(X, members)
+        check_frame(X, X.columns)
         if not len(X):
             raise DataError('The table has no rows')
         names = [*map(_name, chosen), *(X.columns if self.append else ())]
@@ -147,7 +148,7 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         """
         _check_fitted(self)
         kept = list(self.feature_names_in_) if self.append else []
-        _check_columns(X, [*self.codecs_, *kept])
+        check_frame(X, [*self.codecs_, *kept])
         columns, codes = {}, _encode(self.codecs_, X)
         for fields, counts in self.crosses_.items():
             keys = pd.Index(_join(fields, codes))
@@ -305,18 +306,3 @@ def _join(fields: tuple[str, ...], codes: _Codes) -> Ids:
         key = key * size + ids
         rare |= ids == RARE
     return np.where(rare, -1, key)
-
-
-def _check_columns(X: pd.DataFrame, names: Iterable[str]) -> None:
-    if not isinstance(X, pd.DataFrame):
-        raise TypeError(f'Crossing needs a DataFrame (got {type(X).__name__})')
-    missing = [name for name in names if name not in X.columns]
-    if missing:
-        raise DataError(
-            f'The table lacks the columns {missing}; it has {list(X.columns)}'
-        )
-    twice = X.columns[X.columns.duplicated()].intersection(list(names))
-    if len(twice) or not all(isinstance(name, str) for name in names):
-        raise DataError(
-            f'Names of columns must be distinct strings (got {list(X.columns)})'
-        )

@@ -162,7 +162,9 @@ def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
         DataError: As by :func:`reading`.
     """
     with reading(path, what):
-        values = json.loads(Path(path).read_text(encoding='utf-8'))
+        values: dict[str, Any] = json.loads(
+            Path(path).read_text(encoding='utf-8')
+        )
         del values['checksum']
         return values
 

@@ -7,15 +7,14 @@ import os
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
-from pyg_featgraph.data.codecs import (
-    make_codec,
-    raise_at,
-    to_numbers,
-)
+from pyg_featgraph.data.codecs import make_codec
 from pyg_featgraph.data.info import FieldInfo
+from pyg_featgraph.data.labels import check_labels
 from pyg_featgraph.data.schema import FieldSchema
 from pyg_featgraph.data.table import FieldTable
+from pyg_featgraph.data.values import check_frame, to_numbers
 from pyg_featgraph.data.vocabulary_file import (
     read_vocabularies,
     write_vocabularies,
@@ -65,21 +64,15 @@ class FieldEncoder:
             df (pandas.DataFrame): The training rows.
 
         Raises:
-            DataError: If the table is empty, lacks a column, holds text or
-                infinite values in a numeric column, or if its label is not
-                0/1 or has a single class.
+            DataError: If the table is empty or lacks a column, if an entry
+                is none that its column can have (see
+                :mod:`~pyg_featgraph.data.values`), if categories cannot be
+                told apart, or if the label is not 0/1 or has a single class.
         """
-        self._check_columns(df)
+        check_frame(df, self.schema.names)
         if not len(df):
             raise DataError('The table has no rows')
-        label = self.schema.label
-        if label in df.columns:
-            y = self._labels(df)
-            if (y == y[0]).all():
-                raise DataError(
-                    f"Column '{label}': all {len(y)} labels are {y[0]:.0f}; "
-                    'training needs both classes'
-                )
+        self._labels(df, both=True)
         for codec in self.codecs:
             codec.fit(df[codec.field.name])
         self._set_info()
@@ -95,7 +88,7 @@ class FieldEncoder:
             DataError: As in :meth:`fit`; a single class is fine here.
         """
         info = self.info
-        self._check_columns(df)
+        check_frame(df, self.schema.names)
         index = np.empty((len(df), info.num_slots), dtype=np.int32)
         value = np.empty((len(df), info.num_slots), dtype=np.float32)
         for codec, offset, first in zip(
@@ -104,9 +97,7 @@ class FieldEncoder:
             slots = slice(first, first + codec.slots)
             ids, value[:, slots] = codec.encode(df[codec.field.name])
             index[:, slots] = ids + offset
-        y = None
-        if self.schema.label in df.columns:
-            y = torch.from_numpy(self._labels(df).astype(np.float32))
+        y = self._labels(df)
         return FieldTable(
             torch.from_numpy(index), torch.from_numpy(value), info, y
         )
@@ -158,20 +149,13 @@ class FieldEncoder:
             tuple(codec.kind for codec in self.codecs),
         )
 
-    def _check_columns(self, df: pd.DataFrame) -> None:
-        missing = [n for n in self.schema.names if n not in df.columns]
-        if missing:
-            raise DataError(
-                f'The table lacks the columns {missing} of the schema; it '
-                f'has {list(df.columns)}'
-            )
-
-    def _labels(self, df: pd.DataFrame) -> np.ndarray:
-        column = df[self.schema.label]
-        y = to_numbers(column)
-        wrong = ~np.isin(y, (0.0, 1.0))
-        if wrong.any():
-            raise_at(column, wrong, 'is not a label (0 or 1)')
+    def _labels(self, df: pd.DataFrame, both: bool = False) -> Tensor | None:
+        label = self.schema.label
+        if label is None or label not in df.columns:
+            return None
+        check_frame(df, [label])
+        y = torch.from_numpy(to_numbers(df[label]).astype(np.float32))
+        check_labels(y, f"Column '{label}'", list(df.index), both)
         return y
 
     def __repr__(self) -> str:
