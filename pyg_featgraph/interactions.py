@@ -14,14 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import reading, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: The version of the file format.
 VERSION = 1
@@ -252,6 +254,9 @@ class InteractionSet(Sequence[Interaction]):
         r"""One row for each entry, in the order of the ranking; with a column
         of details if an entry has some.
         """
+        # Models rank interactions without it:
+        import pandas as pd
+
         columns = ['fields', 'order', 'score', 'source']
         if any(x.detail for x in self):
             columns.append('detail')

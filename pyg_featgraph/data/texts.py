@@ -63,7 +63,8 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
     if dtypes.is_integer_dtype(entries.dtype):
         texts, changed = pc.cast(pa.array(entries), pa.large_string()), False
     else:
-        if not isinstance(entries.dtype, pd.StringDtype):
+        is_text = isinstance(entries.dtype, pd.StringDtype)
+        if not is_text:
             entries = pd.Index(_written(column, codes, entries), dtype=object)
         try:
             strings = pa.array(entries, pa.large_string())
@@ -72,7 +73,7 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
             wrong = np.append(broken, False)[codes]
             raise_at(column, wrong, 'is no valid Unicode')
         texts = _rewritten(strings)
-        changed = not texts.equals(strings)
+        changed = not (is_text and texts.equals(strings))
     keys = pd.Index(texts.to_pandas(), dtype='str')
     if changed:
         recode, keys = pd.factorize(keys)

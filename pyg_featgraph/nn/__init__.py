@@ -15,7 +15,11 @@ from pyg_featgraph.nn.edge import (
     SubsetEdge,
     TopM,
 )
-from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.embedding import (
+    FieldEmbedding,
+    NodeEmbedding,
+    RaggedEmbedding,
+)
 from pyg_featgraph.nn.models import (
     AIM,
     DNN,
@@ -34,10 +38,10 @@ from pyg_featgraph.nn.models import (
     derive_interactions,
     pair_effects,
 )
-from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 __all__ = [
     'FieldEmbedding',
+    'NodeEmbedding',
     'RaggedEmbedding',
     'AdjacencyTensor',
     'AttentionEdge',

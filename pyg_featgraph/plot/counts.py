@@ -1,16 +1,17 @@
+r"""How often interactions occur, by their ranks."""
+
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pyg_featgraph.plot.entries import Entry, head
 from pyg_featgraph.plot.figure import PLAIN, new_figure, short, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from pyg_featgraph.interactions import InteractionSet
 
 # The label, colour (of the Okabe-Ito palette) and marker of each order:
 _STYLES = {
@@ -24,7 +25,7 @@ _LINE, _LETTER = 0.16, 8 * 0.6 / 72
 
 
 def plot_counts(
-    counts: InteractionSet,
+    counts: Sequence[Entry],
     highlight: int | Iterable[Iterable[str]] | None = None,
     significance: float | None = None,
     top: int | None = None,
@@ -37,7 +38,8 @@ def plot_counts(
 
     Args:
         counts (InteractionSet): Interactions of two or more fields whose
-            scores are counts.
+            scores are counts, or any other sequence of entries with
+            :obj:`fields` and :obj:`score`.
         highlight (int or iterable of tuple, optional): The interactions to
             name: so many of the first, or those given, such as those planted
             in a synthetic table. (default: :obj:`None`)
@@ -49,9 +51,9 @@ def plot_counts(
     Returns:
         matplotlib.figure.Figure: The figure.
     """
-    shown = counts.top(top)
+    shown = head(counts, top)
     values = np.array([x.score for x in shown])
-    orders = np.array([x.order for x in shown])
+    orders = np.array([len(x.fields) for x in shown])
     if (values < 0).any():
         raise ValueError(f"'counts' has negative scores (got {values.min()})")
     if (orders < 2).any():
@@ -60,7 +62,7 @@ def plot_counts(
     named: list[int] = []
     if highlight is not None:
         if isinstance(highlight, int):
-            highlight = [x.fields for x in shown.top(highlight)]
+            highlight = [x.fields for x in head(shown, highlight)]
         wanted = {frozenset(fields) for fields in highlight}
         named = [i for i, x in enumerate(shown) if {*x.fields} in wanted]
         title += f', {len(named)} of {len(wanted)} highlighted'

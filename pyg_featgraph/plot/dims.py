@@ -1,3 +1,5 @@
+r"""How many dimensions each field has kept."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

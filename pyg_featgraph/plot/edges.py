@@ -1,3 +1,5 @@
+r"""Edge weights as heat maps."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

@@ -1,3 +1,5 @@
+r"""What all figures share: colours, names, files."""
+
 from __future__ import annotations
 
 import os

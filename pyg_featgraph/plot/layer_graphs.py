@@ -1,3 +1,5 @@
+r"""The graph of each layer, with the edges of highest score."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence

@@ -1,8 +1,11 @@
+r"""The head of a ranking as bars."""
+
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pyg_featgraph.plot.entries import Entry, head
 from pyg_featgraph.plot.figure import (
     MARKED,
     PLAIN,
@@ -14,18 +17,17 @@ from pyg_featgraph.plot.figure import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pyg_featgraph.interactions import InteractionSet
-
 
 def plot_interactions(
-    interactions: InteractionSet,
+    interactions: Sequence[Entry],
     top: int | None = 20,
     truth: Iterable[Iterable[str]] | None = None,
 ) -> Figure:
     r"""Draws the head of a ranking as bars.
 
     Args:
-        interactions (InteractionSet): The ranking.
+        interactions (InteractionSet): The ranking, or any other sequence of
+            entries with :obj:`fields` and :obj:`score`.
         top (int, optional): How many entries to show, :obj:`None` for all.
             (default: :obj:`20`)
         truth (iterable of tuple, optional): Interactions to mark, such as
@@ -34,7 +36,7 @@ def plot_interactions(
     Returns:
         matplotlib.figure.Figure: The figure.
     """
-    shown = interactions.top(top)
+    shown = head(interactions, top)
     true = {frozenset(fields) for fields in truth or ()}
     marked = [{*x.fields} in true for x in shown]
     figure = new_figure(7, 1.6 + 0.24 * max(len(shown), 1))

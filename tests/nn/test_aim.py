@@ -45,11 +45,11 @@ from pyg_featgraph.nn.models.interaction_layer import as_gates, as_interactions
 )
 def test_equals_loops(options, training):
     few = [*all_gates(2)[:6], *all_gates(3)[3:6], *all_gates(4)[:2]]
-    for batch in layouts():
+    for batch, form in layouts():
         model = randomise(AIM(SLOTS, DIM, few, **options)).train(training)
         assert len(model.layer.convs) == 12
         expected = aim_by_loops(model, batch)
-        torch.testing.assert_close(model(batch).detach(), expected)
+        torch.testing.assert_close(model(form).detach(), expected)
 
 
 def test_the_pairs_are_the_default():
@@ -93,8 +93,8 @@ def test_deleted_interactions_leave_the_logits():
     # Node vectors stay as they are, unlike in a compact model:
     for name, embedding in small.embeddings.items():
         assert torch.equal(embedding.weight, model.embeddings[name].weight)
-    for batch in layouts():
-        torch.testing.assert_close(small(batch), model(batch))
+    for _, form in layouts():
+        torch.testing.assert_close(small(form), model(form))
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_rebuild_with_more_interactions(options):
     more = model.rebuild(interactions=[*closed, *few]).eval()
     assert more.layer.num_interactions == 4 * (15 + 20)
     assert more.gates() == model.gates()
-    for batch in layouts():
-        torch.testing.assert_close(more(batch), model(batch))
+    for _, form in layouts():
+        torch.testing.assert_close(more(form), model(form))
     for name, embedding in model.embeddings.items():
         assert torch.equal(embedding.weight, more.embeddings[name].weight)
     # And back again, to the very same parameters:

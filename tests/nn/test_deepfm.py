@@ -53,7 +53,7 @@ FOUND = [
 @pytest.mark.parametrize('found', [None, FOUND], ids=['all', 'installed'])
 def test_deepfm_equals_loops(found, training):
     model = randomise(DeepFM(SLOTS, DIM, [5, 4], found)).train(training)
-    for batch in layouts():
+    for batch, form in layouts():
         nodes = node_vectors(model.embedding.weight, batch)
         if found is None:
             values = inner_products(nodes)
@@ -63,14 +63,14 @@ def test_deepfm_equals_loops(found, training):
             assert len(values) == 4
         expected = lr_by_loops(model.linear, batch) + sum(values)
         expected = expected + mlp_by_loops(model.mlp, flat(nodes))
-        torch.testing.assert_close(model(batch), expected)
+        torch.testing.assert_close(model(form), expected)
 
 
 @pytest.mark.parametrize('training', [False, True])
 @pytest.mark.parametrize('found', [None, FOUND], ids=['all', 'installed'])
 def test_ipnn_equals_loops(found, training):
     model = randomise(IPNN(SLOTS, DIM, [5, 4], found)).train(training)
-    for batch in layouts():
+    for batch, form in layouts():
         nodes = node_vectors(model.embedding.weight, batch)
         if found is None:
             values = inner_products(nodes)
@@ -79,4 +79,4 @@ def test_ipnn_equals_loops(found, training):
             vectors = dict.fromkeys(model.layer.convs, nodes)
             values = layer_by_loops(model.layer, vectors)
         x = torch.cat([flat(nodes), torch.stack(values, dim=1)], dim=1)
-        torch.testing.assert_close(model(batch), mlp_by_loops(model.mlp, x))
+        torch.testing.assert_close(model(form), mlp_by_loops(model.mlp, x))

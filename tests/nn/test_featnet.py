@@ -34,7 +34,7 @@ def test_model_is_the_equations(options, drop):
 def test_absent_fields_are_members_of_nothing():
     model, batch = make_model(), make_batch(20, drop=0.3)
     zero = batch.clone()
-    del zero.present
+    zero.mask = None
     zero.slot_value = zero.slot_value * batch.mask[:, INFO.slot_field]
     torch.testing.assert_close(model(zero), model(batch))
     weight, scores = model.subset_weights(batch), model.scores(batch)

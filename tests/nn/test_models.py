@@ -217,25 +217,6 @@ def test_fm_is_the_sum_over_pairs(table):
         torch.testing.assert_close(model(batch)[b], expected)
 
 
-def test_embedding_sums_slots():
-    info = FieldInfo(('a', 'b'), (3, 4), (1, 2), ('categorical', 'multi'))
-    emb = FieldEmbedding(info, 2)
-    index = torch.tensor([[1, 3, 5], [2, 4, 3]])
-    value = torch.tensor([[2.0, 0.5, 0.5], [1.0, 1.0, 0.0]])
-    table = emb.weight
-    expected = torch.stack(
-        [
-            torch.stack([2 * table[1], 0.5 * table[3] + 0.5 * table[5]]),
-            torch.stack([table[2], table[4]]),
-        ]
-    )
-    torch.testing.assert_close(emb(index, value), expected)
-    batch = FieldTable(index.int(), value, info).batch()
-    nodes = emb(batch.node_index, batch.node_value)
-    torch.testing.assert_close(nodes, expected.flatten(0, 1))
-    assert str(emb) == 'FieldEmbedding(7, 2, num_fields=2)'
-
-
 def test_graphfm_arguments(info):
     assert [conv.m for conv in GraphFM(info, 4, 8).convs] == [7, 4, 2]
     with pytest.raises(ValueError, match="'m' needs one entry"):
@@ -285,6 +266,30 @@ def test_pair_effects_of_a_known_function():
     torch.testing.assert_close(effects, effects.t())
 
 
+class MissingModel(torch.nn.Module):
+    """Counts the fields that are there, and squares it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, batch):
+        size = batch.ptr.diff()
+        return self.weight * size.square()
+
+
+def test_pair_effects_leave_out_missing_fields(table):
+    part = table.subset(slice(0, 200))
+    assert (pair_effects(MissingModel(), part) == 0).all()
+    part.drop_absent = True
+    effects = pair_effects(MissingModel(), part)
+    missing = ~part.info.present(part.slot_index)
+    some = missing.any(0).float()
+    assert some.sum() >= 2
+    assert ((effects > 0) <= some.outer(some).bool()).all()
+    assert (effects > 0).any()
+
+
 def test_interactions(table):
     assert len(LR(table.info).interactions(table)) == 0
     model = randomise(FM(table.info, 4))
@@ -329,7 +334,7 @@ class Mixed(torch.nn.Module):
         self.lin = torch.nn.Linear(8, 1)
 
     def forward(self, batch):
-        x = self.embedding(batch.node_index, batch.node_value)
+        x = self.embedding.embed_nodes(batch.node_index, batch.node_value)
         x = self.conv1(x, batch.edge_index).relu()
         x = self.conv2(x, batch.edge_index).relu()
         x = global_mean_pool(x, batch.batch, batch.num_graphs)
@@ -371,7 +376,7 @@ def test_stock_layers_train_on_field_graphs(first, drop_absent, table):
 def test_explainers(name, algorithm, table):
     model = randomise(MODELS[name](table.info))
     batch = table[:1]
-    x = model.embedding(batch.node_index, batch.node_value).detach()
+    x = model.embedding.embed_nodes(batch.node_index, batch.node_value).detach()
     explainer = Explainer(
         model,
         algorithm,

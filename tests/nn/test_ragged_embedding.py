@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from loops import assert_same
+from loops import as_nodes, assert_same
 
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import RaggedEmbedding
@@ -55,13 +55,18 @@ def make_table(info, size=6):
 
 
 def full_table(embedding):
-    """One row for each id, zero where a field lacks the dimension."""
-    info, blocks = embedding.info, []
+    """One vector for each id, zero where a field lacks the dimension."""
+    info, blocks, used = embedding.info, [], {}
     for i, dims in enumerate(embedding.dims):
         block = torch.zeros(info.sizes[i], DIM, dtype=torch.double)
         if dims:
-            group, rows = embedding.rows(i)
-            weight = embedding.tables[group].weight[rows]
+            # Fields with equally many dimensions are in one table, in order:
+            (table,) = (
+                x for x in embedding.tables if x.embedding_dim == len(dims)
+            )
+            first = used.get(len(dims), 0)
+            used[len(dims)] = first + info.sizes[i]
+            weight = table.weight[first : used[len(dims)]]
             columns = [
                 weight[:, dims.index(t)] if t in dims else block[:, t]
                 for t in range(DIM)
@@ -91,7 +96,7 @@ def test_is_a_table_with_closed_dimensions(info, dims):
     batch = table[:]
     rows = embedding.embed(batch)
     assert rows.size() == (6, info.num_fields, DIM)
-    nodes = embedding(batch.node_index, batch.node_value)
+    nodes = embedding.embed_nodes(batch.node_index, batch.node_value)
     assert nodes.size() == (6 * info.num_fields, DIM)
     for i, kept in enumerate(embedding.dims):
         closed = [t for t in range(DIM) if t not in kept]
@@ -116,12 +121,13 @@ def test_absent_fields_are_no_nodes(info, dims):
     table.drop_absent = True
     batch = table.batch()
     assert 0 < batch.num_nodes < 6 * info.num_fields
-    expected = reference(embedding, table.slot_index, table.slot_value)[
-        batch.mask
-    ]
+    expected = reference(embedding, table.slot_index, table.slot_value)
+    rows = embedding.embed(batch)
+    assert (rows[~batch.mask] == 0).all()
+    expected = expected[batch.mask]
     others = [
-        embedding.embed(batch),
-        embedding(batch.node_index, batch.node_value),
+        rows[batch.mask],
+        embedding.embed_nodes(batch.node_index, batch.node_value),
         torch.cat([embedding.embed(batch[k]) for k in range(6)]),
     ]
     if any(dims):
@@ -149,12 +155,14 @@ def test_order_of_nodes_is_free(info):
     embedding, batch = make(info, DIMS[0]), make_table(info)[:]
     perm = torch.randperm(batch.num_nodes)
     torch.testing.assert_close(
-        embedding(batch.node_index[perm], batch.node_value[perm]),
-        embedding(batch.node_index, batch.node_value)[perm],
+        embedding.embed_nodes(batch.node_index[perm], batch.node_value[perm]),
+        embedding.embed_nodes(batch.node_index, batch.node_value)[perm],
     )
     # Equally long fields alone, and none at all:
     for chosen in ([], [0], [1, 1]):
-        out = embedding(batch.node_index[chosen], batch.node_value[chosen])
+        out = embedding.embed_nodes(
+            batch.node_index[chosen], batch.node_value[chosen]
+        )
         assert out.size() == (len(chosen), DIM)
 
 
@@ -179,21 +187,33 @@ def test_has_only_parameters_of_open_dimensions(info, dims):
     assert set(embedding.state_dict()) == {
         name for name, _ in embedding.named_parameters()
     }
-    seen = set()
-    for i, kept in enumerate(embedding.dims):
-        if not kept:
-            with pytest.raises(ValueError, match='has no dimensions'):
-                embedding.rows(i)
-            continue
-        group, rows = embedding.rows(i)
-        assert embedding.tables[group].weight[rows].size() == (
-            info.sizes[i],
-            len(kept),
-        )
-        mine = {(group, k) for k in range(rows.start, rows.stop)}
-        assert not mine & seen
-        seen |= mine
-    assert len(seen) == sum(t.num_embeddings for t in embedding.tables)
+
+
+@all_infos
+@all_dims
+def test_tables_of_fields(info, dims):
+    embedding = make(info, dims)
+    tables = [embedding.table(i) for i in range(info.num_fields)]
+    expected = full_table(embedding).split(info.sizes)
+    other = make(info, dims)
+    for i, table in enumerate(tables):
+        if any(dims):
+            assert table.dtype == torch.double
+        torch.testing.assert_close(table.double(), expected[i])
+        # Dimensions that the field does not have are left out:
+        closed = [t for t in range(DIM) if t not in embedding.dims[i]]
+        full = table.detach().clone()
+        full[:, closed] = 7.0
+        other.assign(i, full)
+        with pytest.raises(ValueError, match=f"table of '{info.names[i]}' is"):
+            other.assign(i, full[:, :1])
+    weights = [list(x.parameters()) for x in (embedding, other)]
+    for one, two in zip(*weights, strict=True):
+        assert torch.equal(one, two)
+        assert two.is_leaf
+    if any(dims):
+        grads = torch.autograd.grad(torch.cat(tables).sum(), weights[0])
+        assert all((grad == 1).all() for grad in grads)
 
 
 def test_repeated_dimensions_count_once():
@@ -207,11 +227,10 @@ def test_sparse_gradients(info):
     sparse = make(info, DIMS[0], sparse=True)
     sparse.load_state_dict(dense.state_dict())
     batch = make_table(info, 2)[:]
-    for layout in ('slot_index', 'slot_value'), ('node_index', 'node_value'):
-        inputs = [getattr(batch, name) for name in layout]
+    for data in (batch, as_nodes(batch)):
         for embedding in (dense, sparse):
             embedding.zero_grad()
-            embedding(*inputs).square().sum().backward()
+            embedding.embed(data).square().sum().backward()
         for one, two in zip(
             sparse.parameters(), dense.parameters(), strict=True
         ):
@@ -219,12 +238,14 @@ def test_sparse_gradients(info):
             torch.testing.assert_close(one.grad.to_dense(), two.grad)
 
 
-def test_gradients_reach_only_rows_in_use():
+def test_gradients_reach_only_vectors_in_use():
     embedding, batch = make(MULTI, DIMS[2]), make_table(MULTI, 2)[:]
     embedding.embed(batch).square().sum().backward()
-    for i in range(MULTI.num_fields):
-        group, rows = embedding.rows(i)
-        grad = embedding.tables[group].weight.grad[rows]
+    with torch.no_grad():
+        for parameter in embedding.parameters():
+            parameter.copy_(parameter.grad)
+    for i, kept in enumerate(embedding.dims):
+        grad = embedding.table(i)[:, kept]
         slots = MULTI.slot_field == i
         ids = batch.slot_index[:, slots][batch.slot_value[:, slots] != 0]
         used = torch.zeros(MULTI.sizes[i], dtype=torch.bool)
@@ -243,7 +264,7 @@ def test_both_layouts_have_the_same_type(info, dims):
     for dtype in (torch.double, torch.float, torch.bfloat16):
         embedding.to(dtype)
         rows = embedding(slot_index, slot_value)
-        nodes = embedding(index, value)
+        nodes = embedding.embed_nodes(index, value)
         assert rows.dtype == nodes.dtype
         torch.testing.assert_close(nodes.view_as(rows), rows)
         if any(dims):

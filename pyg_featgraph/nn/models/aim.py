@@ -14,7 +14,7 @@ from torch_geometric.utils import scatter
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
-from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.embedding import FieldEmbedding, RaggedEmbedding
 from pyg_featgraph.nn.models.base import FieldModel
 from pyg_featgraph.nn.models.compact import compact, copy_parameters
 from pyg_featgraph.nn.models.interaction_layer import (
@@ -23,7 +23,6 @@ from pyg_featgraph.nn.models.interaction_layer import (
     as_interactions,
 )
 from pyg_featgraph.nn.models.lr import LR
-from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 
 class AIM(FieldModel):

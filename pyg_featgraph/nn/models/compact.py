@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.models.interaction_layer import (
     InteractionLayer,
     OpenGates,
     name_gates,
 )
-from pyg_featgraph.nn.ragged_embedding import RaggedEmbedding
 
 if TYPE_CHECKING:
     from pyg_featgraph.nn.models.aim import AIM
@@ -65,7 +63,11 @@ def copy_parameters(source: AIM, target: AIM) -> None:
     for name, embedding in target.embeddings.items():
         if name in source.embeddings:
             scale = _scale(source, name) if target.dim_gate is None else None
-            _copy_tables(source.embeddings[name], embedding, scale)
+            for field in range(source.info.num_fields):
+                table = source.embeddings[name].table(field)
+                embedding.assign(
+                    field, table if scale is None else table * scale[field]
+                )
     for key, conv in target.layer.items():
         if key in source.layer.convs:
             _copy_interactions(source.layer.convs[key], conv)
@@ -117,40 +119,6 @@ def _copy_interactions(source: Any, target: Any) -> None:
         target.norm.running_var[new] = source.norm.running_var[old]
 
 
-def _copy_tables(
-    source: FieldEmbedding | RaggedEmbedding,
-    target: FieldEmbedding | RaggedEmbedding,
-    scale: Tensor | None,
-) -> None:
-    for field in range(source.info.num_fields):
-        table = _table(source, field)
-        if scale is not None:
-            table = table * scale[field]
-        if isinstance(target, FieldEmbedding):
-            start = target.info.offsets[field]
-            target.weight[start : start + len(table)] = table
-        elif target.dims[field]:
-            group, rows = target.rows(field)
-            target.tables[group].weight[rows] = table[:, target.dims[field]]
-
-
-def _table(embedding: FieldEmbedding | RaggedEmbedding, field: int) -> Tensor:
-    # The vectors of a field with all dimensions:
-    info = embedding.info
-    if isinstance(embedding, FieldEmbedding):
-        start = info.offsets[field]
-        return embedding.weight[start : start + info.sizes[field]]
-    out = embedding.slot_field.new_zeros(
-        info.sizes[field], embedding.embedding_dim, dtype=torch.float
-    )
-    if embedding.dims[field]:
-        group, rows = embedding.rows(field)
-        table = embedding.tables[group].weight[rows]
-        out = out.to(table.dtype)
-        out[:, embedding.dims[field]] = table
-    return out
-
-
 def _scale(model: AIM, name: str) -> Tensor | None:
     if model.dim_gate is None:
         return None
@@ -159,14 +127,9 @@ def _scale(model: AIM, name: str) -> Tensor | None:
 
 
 def _open_dims(model: AIM) -> Dims:
-    n, d = model.info.num_fields, model.config['embedding_dim']
     out: Dims = {}
     for name, embedding in model.embeddings.items():
-        dims = (
-            [list(range(d)) for _ in range(n)]
-            if isinstance(embedding, FieldEmbedding)
-            else embedding.dims
-        )
+        dims = embedding.dims
         if model.dim_gate is not None:
             is_open = (model.dim_gate != 0).tolist()
             dims = [

@@ -1,3 +1,5 @@
+r"""Tables of vectors in which every field has dimensions of its own."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn.embedding import NodeEmbedding
+from pyg_featgraph.nn.embedding.base import NodeEmbedding
 
 
 class RaggedEmbedding(NodeEmbedding):
@@ -17,7 +19,7 @@ class RaggedEmbedding(NodeEmbedding):
     Click-Through Rate Prediction" <https://arxiv.org/abs/2111.03318>`_
     paper.
 
-    A field with :math:`d_i` dimensions owns rows of that length; only the
+    A field with :math:`d_i` dimensions owns vectors of that length; only the
     vectors of a batch are filled up with zeros, so that they fit each other.
 
     Args:
@@ -27,13 +29,13 @@ class RaggedEmbedding(NodeEmbedding):
             dimensions it has; there may be none.
         std (float, optional): The standard deviation of the initial tables.
             (default: :obj:`0.1`)
-        sparse (bool, optional): Whether gradients hold only the rows that a
-            batch has touched. (default: :obj:`False`)
+        sparse (bool, optional): Whether gradients hold only the vectors that
+            a batch has touched. (default: :obj:`False`)
 
     Shapes:
-        - **input:** slot ids and values :math:`(B, S)`, or, for nodes,
-          :math:`(N)` or :math:`(N, L)` with at most :math:`L` slots each
-        - **output:** :math:`(B, n, d)` for rows, :math:`(N, d)` for nodes
+        - **input:** slot ids :math:`(B, S)` and values :math:`(B, S)`; see
+          :meth:`embed_nodes` for nodes
+        - **output:** vectors :math:`(B, n, d)`
     """
 
     kept_0: Tensor
@@ -52,15 +54,13 @@ class RaggedEmbedding(NodeEmbedding):
         std: float = 0.1,
         sparse: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(info, embedding_dim)
         if len(dims) != info.num_fields:
             raise ValueError(
                 f"'dims' needs one entry for each of {info.num_fields} fields "
                 f'(got {len(dims)})'
             )
-        self.info = info
-        self.embedding_dim = embedding_dim
-        self.dims = [sorted(set(kept)) for kept in dims]
+        self._dims = [sorted(set(kept)) for kept in dims]
         for name, kept in zip(info.names, self.dims, strict=True):
             if kept and not 0 <= kept[0] <= kept[-1] < embedding_dim:
                 raise ValueError(
@@ -86,9 +86,9 @@ class RaggedEmbedding(NodeEmbedding):
         member = torch.full((info.num_fields,), -1)
         place = torch.zeros(info.num_fields, dtype=torch.long)
         for g, group in enumerate(self.groups):
-            rows = (0, *accumulate(info.sizes[i] for i in group))
+            first = (0, *accumulate(info.sizes[i] for i in group))
             for k, i in enumerate(group):
-                shift[i] = info.offsets[i] - rows[k]
+                shift[i] = info.offsets[i] - first[k]
                 member[i], place[i] = g, k
             positions = torch.tensor([self.dims[i] for i in group])
             slots = torch.isin(info.slot_field, torch.tensor(group))
@@ -114,36 +114,30 @@ class RaggedEmbedding(NodeEmbedding):
         for table in self.tables:
             torch.nn.init.normal_(table.weight, std=self.std)
 
-    def rows(self, field: int) -> tuple[int, slice]:
-        r"""Which table a field is in, and which of its rows it owns.
+    @property
+    def dims(self) -> list[list[int]]:
+        return self._dims
 
-        Raises:
-            ValueError: If the field has no dimensions.
-        """
-        group = int(self.member[field])
-        if group < 0:
-            raise ValueError(
-                f"'{self.info.names[field]}' has no dimensions, so no rows"
-            )
+    def table(self, field: int) -> Tensor:
+        size = (self.info.sizes[field], self.embedding_dim)
+        if not self.dims[field]:
+            dtype = next((x.dtype for x in self.parameters()), None)
+            return torch.zeros(size, dtype=dtype, device=self.member.device)
+        weight = self._weight(field)
+        out = weight.new_zeros(size)
+        out[:, self.dims[field]] = weight
+        return out
+
+    def _weight(self, field: int) -> Tensor:
         start = self.info.offsets[field] - int(self.shift[field])
-        return group, slice(start, start + self.info.sizes[field])
+        table = self.tables[int(self.member[field])]
+        return table.weight[start : start + self.info.sizes[field]]
 
-    def forward(self, index: Tensor, value: Tensor) -> Tensor:
-        r"""Looks up the vectors of rows or nodes.
-
-        Args:
-            index (torch.Tensor): The ids.
-            value (torch.Tensor): The values, of the same shape.
-        """
-        if index.dim() == 2 and index.size(1) == self.info.num_slots:
-            return self._forward_rows(index, value)
-        return self._forward_nodes(index, value)
-
-    def _forward_rows(self, index: Tensor, value: Tensor) -> Tensor:
-        size, d = index.size(0), self.embedding_dim
-        local = index - self.shift[self.slot_field]
+    def forward(self, slot_index: Tensor, slot_value: Tensor) -> Tensor:
+        size, d, value = slot_index.size(0), self.embedding_dim, slot_value
+        local = slot_index - self.shift[self.slot_field]
         if len(self.tables) == 1 and self.info.has_single_slots:
-            # Looking up any row for fields without dimensions, times zero, is
+            # Looking up any id for fields without dimensions, times zero, is
             # faster than putting the others in their places:
             used = self.member >= 0
             x = self.tables[0](local * used) * (value * used).unsqueeze(-1)
@@ -164,7 +158,8 @@ class RaggedEmbedding(NodeEmbedding):
         outs.append(value.new_zeros(size, rest, d))
         return torch.cat(outs, dim=1).index_select(1, self.column)
 
-    def _forward_nodes(self, index: Tensor, value: Tensor) -> Tensor:
+    def embed_nodes(self, node_index: Tensor, node_value: Tensor) -> Tensor:
+        index, value = node_index, node_value
         if index.dim() == 1:
             index, value = index.unsqueeze(1), value.unsqueeze(1)
         field = torch.bucketize(

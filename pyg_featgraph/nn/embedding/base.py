@@ -1,0 +1,110 @@
+r"""What all embeddings have in common: two layouts, one table per field."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from pyg_featgraph.data import FieldBatch, FieldInfo
+
+
+class NodeEmbedding(torch.nn.Module, ABC):
+    r"""Base class of modules that turn ids and values into node vectors.
+
+    Args:
+        info (FieldInfo): The layout of the fields.
+        embedding_dim (int): The size :math:`d` of each vector.
+    """
+
+    def __init__(self, info: FieldInfo, embedding_dim: int) -> None:
+        super().__init__()
+        self.info = info
+        self.embedding_dim = embedding_dim
+
+    @abstractmethod
+    def forward(self, slot_index: Tensor, slot_value: Tensor) -> Tensor:
+        r"""The vectors of all fields, from the slots of rows.
+
+        Args:
+            slot_index (torch.Tensor): The ids, with shape :math:`(B, S)`.
+            slot_value (torch.Tensor): The values, with shape :math:`(B, S)`.
+
+        Shapes:
+            - **output:** vectors :math:`(B, n, d)`
+        """
+
+    @abstractmethod
+    def embed_nodes(self, node_index: Tensor, node_value: Tensor) -> Tensor:
+        r"""The vectors of any nodes, in any order.
+
+        Args:
+            node_index (torch.Tensor): The ids, with shape :math:`(N)`, or
+                :math:`(N, L)` for nodes of up to :math:`L` slots.
+            node_value (torch.Tensor): The values, of the same shape.
+
+        Shapes:
+            - **output:** vectors :math:`(N, d)`
+        """
+
+    def embed(self, data: Data) -> Tensor:
+        r"""The vectors of a batch, or of one graph.
+
+        Args:
+            data (Data): A :class:`~pyg_featgraph.data.FieldBatch`, or any
+                graph with :obj:`node_index` and :obj:`node_value`.
+
+        Shapes:
+            - **output:** vectors :math:`(B, n, d)` of a
+              :class:`~pyg_featgraph.data.FieldBatch`, zero where a field is
+              left out, else :math:`(N, d)`
+        """
+        if not isinstance(data, FieldBatch):
+            return self.embed_nodes(data.node_index, data.node_value)
+        x = self(data.slot_index, data.slot_value)
+        return x if data.mask is None else x * data.mask.unsqueeze(-1)
+
+    @property
+    @abstractmethod
+    def dims(self) -> list[list[int]]:
+        r"""Which of the :math:`d` dimensions each field has."""
+
+    @abstractmethod
+    def table(self, field: int) -> Tensor:
+        r"""The vectors of all ids of a field.
+
+        Args:
+            field (int): The number of the field.
+
+        Shapes:
+            - **output:** vectors :math:`(T_i, d)`, zero in dimensions that
+              the field does not have
+        """
+
+    @torch.no_grad()
+    def assign(self, field: int, table: Tensor) -> None:
+        r"""Copies vectors into the table of a field; dimensions that it does
+        not have are left out.
+
+        Args:
+            field (int): The number of the field.
+            table (torch.Tensor): The vectors, with shape :math:`(T_i, d)`.
+
+        Raises:
+            ValueError: If :obj:`table` has another shape.
+        """
+        size = (self.info.sizes[field], self.embedding_dim)
+        if table.size() != size:
+            raise ValueError(
+                f"The table of '{self.info.names[field]}' is {list(size)} "
+                f'(got {list(table.size())})'
+            )
+        if self.dims[field]:
+            self._weight(field).copy_(table[:, self.dims[field]])
+
+    @abstractmethod
+    def _weight(self, field: int) -> Tensor:
+        # The part of the parameters that a field owns, [T_i, d_i].
+        ...

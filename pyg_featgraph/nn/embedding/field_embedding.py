@@ -1,0 +1,91 @@
+r"""One table of vectors for all fields."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Parameter
+
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.embedding.base import NodeEmbedding
+
+
+class FieldEmbedding(NodeEmbedding):
+    r"""The node vectors of field graphs.
+
+    All fields share one table in which each owns a block of vectors. That of
+    a node is the sum over its slots of value times vector,
+
+    .. math::
+        \mathbf{e}_i = \sum_{s \in \mathcal{S}_i} v_s \, \mathbf{T}_{t_s},
+
+    which is a lookup for a category, a scaled vector for a number and a mean
+    for multi-valued fields.
+
+    Args:
+        info (FieldInfo): The layout of the fields.
+        embedding_dim (int): The size :math:`d` of each vector.
+        std (float, optional): The standard deviation of the initial table.
+            (default: :obj:`0.1`)
+        sparse (bool, optional): Whether gradients hold only the vectors that
+            a batch has touched; they need an optimizer such as
+            :class:`torch.optim.SparseAdam`. (default: :obj:`False`)
+
+    Shapes:
+        - **input:** slot ids :math:`(B, S)` and values :math:`(B, S)`; see
+          :meth:`embed_nodes` for nodes
+        - **output:** vectors :math:`(B, n, d)`
+    """
+
+    slot_field: Tensor
+
+    def __init__(
+        self,
+        info: FieldInfo,
+        embedding_dim: int,
+        std: float = 0.1,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(info, embedding_dim)
+        self.std = std
+        self.sparse = sparse
+        self.weight = Parameter(torch.empty(info.num_embeddings, embedding_dim))
+        self.register_buffer('slot_field', info.slot_field, persistent=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        torch.nn.init.normal_(self.weight, std=self.std)
+
+    def forward(self, slot_index: Tensor, slot_value: Tensor) -> Tensor:
+        x = self._look_up(slot_index, slot_value)
+        if self.info.has_single_slots:
+            return x
+        out = x.new_zeros(x.size(0), self.info.num_fields, x.size(2))
+        return out.index_add(1, self.slot_field, x)
+
+    def embed_nodes(self, node_index: Tensor, node_value: Tensor) -> Tensor:
+        x = self._look_up(node_index, node_value)
+        return x if node_index.dim() == 1 else x.sum(dim=1)
+
+    def _look_up(self, index: Tensor, value: Tensor) -> Tensor:
+        x = F.embedding(index, self.weight, sparse=self.sparse)
+        return x * value.unsqueeze(-1)
+
+    @property
+    def dims(self) -> list[list[int]]:
+        return [[*range(self.embedding_dim)] for _ in self.info.names]
+
+    def table(self, field: int) -> Tensor:
+        return self._weight(field)
+
+    def _weight(self, field: int) -> Tensor:
+        start = self.info.offsets[field]
+        return self.weight[start : start + self.info.sizes[field]]
+
+    def __repr__(self) -> str:
+        return (
+            f'{self.__class__.__name__}({self.info.num_embeddings}, '
+            f'{self.embedding_dim}, num_fields={self.info.num_fields})'
+        )
