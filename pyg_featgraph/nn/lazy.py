@@ -2,7 +2,6 @@ r"""Parameters whose size is known only when the first input is seen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,13 +9,11 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.nn.parameter import UninitializedParameter, is_lazy
 
-Shape = Callable[[int], Sequence[int]]
-
 
 class LazyModule(torch.nn.Module):
     r"""Base class of modules that take :obj:`in_channels=-1`, as those of PyG
     do: the size is then taken from the first input, which is to be seen before
-    an optimizer is made.
+    an optimizer is made, or from a state that is loaded.
 
     A subclass adds parameters by :meth:`add_parameter` and initialises them in
     :meth:`reset_parameters`, which is called when all sizes are known.
@@ -24,25 +21,24 @@ class LazyModule(torch.nn.Module):
 
     in_channels: int
 
-    def add_parameter(self, name: str, shape: Shape) -> None:
-        r"""Adds a parameter whose shape depends on the number of channels.
+    def add_parameter(self, name: str, *size: int) -> None:
+        r"""Adds a parameter whose size depends on the number of channels.
 
         Args:
             name (str): The name of the parameter.
-            shape (callable): The shape for a number of channels.
+            *size (int): Its size; :obj:`-k` is :obj:`k` times the number of
+                channels.
         """
         if self.in_channels > 0:
-            value = Parameter(torch.empty(*shape(self.in_channels)))
-            self.register_parameter(name, value)
+            self.register_parameter(name, Parameter(self._empty(size)))
             return
         self.register_parameter(name, UninitializedParameter())
-        if '_shapes' not in self.__dict__:
-            self._shapes: dict[str, Shape] = {}
-            self._hooks = [
-                self.register_forward_pre_hook(_infer, with_kwargs=True),
-                self.register_load_state_dict_pre_hook(_load),
-            ]
-        self._shapes[name] = shape
+        if '_sizes' not in self.__dict__:
+            self._sizes: dict[str, tuple[int, ...]] = {}
+            self._hook = self.register_forward_pre_hook(
+                _infer, with_kwargs=True
+            )
+        self._sizes[name] = size
 
     @property
     def is_lazy(self) -> bool:
@@ -57,33 +53,46 @@ class LazyModule(torch.nn.Module):
         """
         self.in_channels = in_channels
         with torch.no_grad():
-            for name, shape in self._shapes.items():
+            for name, size in self._sizes.items():
                 parameter: Any = self.get_parameter(name)
-                parameter.materialize(tuple(shape(in_channels)))
-        for hook in self._hooks:
-            hook.remove()
-        del self._shapes, self._hooks
+                parameter.materialize(self._empty(size, 'meta').size())
+        self._hook.remove()
+        del self._sizes, self._hook
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         raise NotImplementedError
 
+    def _empty(
+        self, size: tuple[int, ...], device: str | None = None
+    ) -> Tensor:
+        channels = self.in_channels
+        return torch.empty(
+            [-s * channels if s < 0 else s for s in size], device=device
+        )
+
+    def _save_to_state_dict(
+        self, destination: Any, prefix: str, keep_vars: bool
+    ) -> None:
+        # There is nothing to detach yet:
+        super()._save_to_state_dict(
+            destination, prefix, keep_vars or self.is_lazy
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, *args: Any
+    ) -> None:
+        if self.is_lazy:
+            name, size = next(iter(self._sizes.items()))
+            value = state_dict.get(prefix + name)
+            if value is not None and not is_lazy(value):
+                place = next(i for i, s in enumerate(size) if s < 0)
+                self.materialize(value.size(place) // -size[place])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
 
 def _infer(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     x = args[0] if args else kwargs['x']
     x = x if isinstance(x, Tensor) else x[0]
     module.materialize(x.size(-1))
-
-
-def _load(module: Any, state: dict[str, Any], prefix: str, *args: Any) -> None:
-    # The saved parameters tell the size; it is found by trying, since shapes
-    # are functions of it:
-    name, shape = next(iter(module._shapes.items()))
-    value = state.get(prefix + name)
-    if value is None or is_lazy(value):
-        return
-    for size in sorted({*value.shape}):
-        if tuple(shape(size)) == tuple(value.shape):
-            module.materialize(size)
-            return

@@ -4,6 +4,18 @@ import torch
 from torch_geometric.data import Batch
 
 
+def randomise(module, std=1.0):
+    """The module in double precision, with random parameters."""
+    module.double()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=std)
+    return module
+
+
+def randn(*size):
+    return torch.randn(size, dtype=torch.double, requires_grad=True)
+
+
 def layout(size, n, drop=()):
     """Row and field of each node, and all edges within the rows."""
     keep = [k for k in range(size * n) if k not in drop]
@@ -20,12 +32,21 @@ def layout(size, n, drop=()):
 
 def assert_same(expected, others, inputs):
     """The same values, and the same gradients for a random one."""
+    if not expected.requires_grad:
+        for out in others:
+            assert not out.requires_grad
+            torch.testing.assert_close(out.reshape(expected.shape), expected)
+        return
     grad = torch.randn_like(expected)
-    want = torch.autograd.grad(expected, inputs, grad)
+    want = torch.autograd.grad(
+        expected, inputs, grad, retain_graph=True, materialize_grads=True
+    )
     for out in others:
         out = out.reshape(expected.shape)
         torch.testing.assert_close(out, expected)
-        got = torch.autograd.grad(out, inputs, grad)
+        got = torch.autograd.grad(
+            out, inputs, grad, retain_graph=True, materialize_grads=True
+        )
         for one, two in zip(got, want, strict=True):
             torch.testing.assert_close(one, two)
 

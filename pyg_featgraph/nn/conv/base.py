@@ -321,8 +321,13 @@ class FieldConv(MessagePassing):
     def _weights_used(
         self, alpha: Tensor | None, links: Links, x: Pair
     ) -> Tensor:
-        if alpha is not None:
+        if alpha is not None and links.mask is None:
             return alpha
+        if alpha is not None:
+            assert links.pairs is not None
+            # What a missing field would send is nothing:
+            heads = [1] * max(0, alpha.dim() - 3)
+            return alpha * links.pairs.view(*links.pairs.size(), *heads)
         if links.edge_index is not None:
             return x[1].new_ones(links.edge_index.size(1))
         if links.pairs is not None:

@@ -104,12 +104,12 @@ class FiGNNConv(FieldConv, LazyModule):
             FieldLinear(channels, channels, num_fields, bias=False)
             for _ in range(count)
         )
-        self.add_parameter('bias', lambda c: (c,))
+        self.add_parameter('bias', -1)
         # Those of `torch.nn.GRUCell`, whose size may not be known yet:
-        self.add_parameter('weight_ih', lambda c: (3 * c, c))
-        self.add_parameter('weight_hh', lambda c: (3 * c, c))
-        self.add_parameter('bias_ih', lambda c: (3 * c,))
-        self.add_parameter('bias_hh', lambda c: (3 * c,))
+        self.add_parameter('weight_ih', -3, -1)
+        self.add_parameter('weight_hh', -3, -1)
+        self.add_parameter('bias_ih', -3)
+        self.add_parameter('bias_hh', -3)
         self.reset_parameters()
 
     @property

@@ -135,7 +135,7 @@ class GraphFMConv(FieldConv, LazyModule):
         self.negative_slope = negative_slope
         self.dropout = dropout
 
-        self.add_parameter('att', lambda c: (heads, c))
+        self.add_parameter('att', heads, -1)
         if variant == 'reference':
             self.att_bias = Parameter(torch.empty(heads))
         else:

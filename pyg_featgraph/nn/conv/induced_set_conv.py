@@ -100,8 +100,8 @@ class InducedSetConv(HyperedgeConv, LazyModule):
             1 if shared else num_subsets
             for shared in (share_queries, share_keys, share_thresholds)
         ]
-        self.add_parameter('query', lambda c: (own[0], num_queries, c))
-        self.add_parameter('key', lambda c: (own[1], c, c))
+        self.add_parameter('query', own[0], num_queries, -1)
+        self.add_parameter('key', own[1], -1, -1)
         self.threshold = SoftThreshold(
             num_fields or 1, own[2], num_queries, init=threshold_init
         )

@@ -128,7 +128,7 @@ class InteractionConv(HyperedgeConv, LazyModule):
             self.weight = Parameter(torch.empty(size, 1))
         else:
             num = self.order if function == 'outer' else size
-            self.add_parameter('weight', lambda c: (num, c))
+            self.add_parameter('weight', num, -1)
         if gate is None:
             self.register_parameter('gate', None)
         else:

@@ -49,13 +49,9 @@ class FieldLinear(LazyModule):
         self.num_fields = num_fields
         self.heads = heads
         size = (1 if num_fields is None else num_fields, heads or 1)
-
-        def width(channels: int) -> int:
-            return channels if out_channels == -1 else out_channels
-
-        self.add_parameter('weight', lambda c: (*size, c, width(c)))
+        self.add_parameter('weight', *size, -1, out_channels)
         if bias:
-            self.add_parameter('bias', lambda c: (*size, width(c)))
+            self.add_parameter('bias', *size, out_channels)
         else:
             self.register_parameter('bias', None)
         self.reset_parameters()

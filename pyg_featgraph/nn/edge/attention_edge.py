@@ -49,8 +49,8 @@ class AttentionEdge(FieldEdge, LazyModule, name='attention'):
         super().__init__(self_loops)
         self.in_channels = in_channels
         self.negative_slope = negative_slope
-        self.add_parameter('att_source', lambda c: (c,))
-        self.add_parameter('att_target', lambda c: (c,))
+        self.add_parameter('att_source', -1)
+        self.add_parameter('att_target', -1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

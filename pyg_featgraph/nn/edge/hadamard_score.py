@@ -52,7 +52,7 @@ class HadamardScore(FieldEdge, LazyModule, name='hadamard'):
         super().__init__(self_loops)
         self.in_channels = in_channels
         self.hidden_channels = hidden_channels
-        self.add_parameter('weight', lambda c: (hidden_channels, c))
+        self.add_parameter('weight', hidden_channels, -1)
         self.bias = Parameter(torch.empty(hidden_channels))
         self.att = Parameter(torch.empty(hidden_channels))
         self.att_bias = Parameter(torch.empty(1))

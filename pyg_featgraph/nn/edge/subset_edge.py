@@ -72,7 +72,7 @@ class SubsetEdge(FieldEdge, LazyModule, name='subset'):
         self.num_subsets = num_subsets
         self.rank = rank
         # The matrices W_1 and W_2:
-        self.add_parameter('weight', lambda c: (rank, c))
+        self.add_parameter('weight', rank, -1)
         self.mix = Parameter(torch.empty(num_subsets, rank))
         size = () if num_fields is None else (num_fields,)
         self.threshold = SoftThreshold(*size, num_subsets, init=threshold_init)

@@ -11,7 +11,7 @@ from torch_geometric.utils import cumsum, degree, scatter
 from pyg_featgraph.nn.config import Rule, at_least, one_of
 from pyg_featgraph.nn.edge.base import FieldEdge
 from pyg_featgraph.nn.kernels import top_m_mask
-from pyg_featgraph.nn.layout import Pair
+from pyg_featgraph.nn.layout import Pair, pairs_of
 
 
 class TopM(FieldEdge):
@@ -59,30 +59,34 @@ class TopM(FieldEdge):
         self.ties = ties
         self.binary = binary
 
-    def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
-        weight = self.edge.dense(x, pairs)
+    def forward(
+        self,
+        x: Tensor | Pair,
+        edge_index: Tensor | None = None,
+        field: Tensor | Pair | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        # What is called is the module, not its methods, so that its hooks run:
+        weight = self.edge(x, edge_index, field, mask)
+        target = x if isinstance(x, Tensor) else x[1]
+        if edge_index is not None:
+            return self._graph(weight, edge_index, target.size(0))
+        return self._dense(weight, mask)
+
+    def _dense(self, weight: Tensor, mask: Tensor | None) -> Tensor:
         self._check(weight, 3)
-        if weight.dim() == 2 and pairs is not None:
+        if mask is not None:
             # Which is the best depends on those that are there:
-            weight = weight * pairs
+            weight = weight * pairs_of(mask, mask.size(1), True, weight)
         is_edge = weight != 0
         score = weight.detach().masked_fill(~is_edge, -torch.inf)
         keep = top_m_mask(score, self.m, self.ties == 'all')
         return self._keep(weight, keep & is_edge)
 
-    def graph(
-        self,
-        x: Pair,
-        edge_index: Tensor,
-        field: tuple[Tensor | None, Tensor | None],
-    ) -> Tensor:
-        weight = self.edge.graph(x, edge_index, field)
+    def _graph(self, weight: Tensor, edge_index: Tensor, size: int) -> Tensor:
         self._check(weight, 1)
         is_edge = weight != 0
-        if not self.self_loops and x[0] is x[1]:
-            is_edge = is_edge & (edge_index[0] != edge_index[1])
         score = weight.detach().masked_fill(~is_edge, -torch.inf)
-        size = x[1].size(0)
         keep = self._rank(score, edge_index, size) < self.m
         if self.ties == 'all':
             cut = scatter(
