@@ -151,7 +151,9 @@ class FeatNet(FieldModel):
             query_std=4.0,
         )
         channels = [num_queries * embedding_dim, *hidden_channels]
-        self.mlp = GroupedMLP(channels, num_subsets, dropout)
+        self.mlp = GroupedMLP(
+            channels, num_subsets, plain_last=False, dropout=dropout
+        )
         self.lin = torch.nn.Linear(num_subsets * channels[-1], 1)
 
     def propagate(self, nodes: Nodes) -> Tensor:
@@ -162,7 +164,7 @@ class FeatNet(FieldModel):
         out = self.conv(
             nodes.x[0], index, weight, nodes.field, num_edges, nodes.mask
         )
-        out = self.mlp(out.flatten(2))
+        out = self.mlp(out.flatten(2).transpose(0, 1)).transpose(0, 1)
         return self.lin(out.flatten(1)).squeeze(-1)
 
     def _incidence(self, nodes: Nodes) -> tuple[Tensor | None, Tensor]:
