@@ -52,7 +52,7 @@ def test_dropout_follows_each_activation():
             share, abs=0.02
         )
         # What is left makes up for it, and nothing is dropped in evaluation:
-        assert float(mlp(x).mean()) == pytest.approx(0.5, abs=0.03)
+        assert mlp(x).mean().item() == pytest.approx(0.5, abs=0.03)
         torch.testing.assert_close(mlp.eval()(x), x)
 
 
@@ -60,13 +60,14 @@ def test_initial_parameters():
     torch.manual_seed(0)
     mlp = GroupedMLP([50, 100, 1], 3, linear=True)
     limit = (6 / 150) ** 0.5
-    assert mlp.weights[0].std() == pytest.approx(limit / 3**0.5, rel=0.05)
-    assert mlp.weights[0].abs().max() <= limit
+    weight = mlp.weights[0].detach()
+    assert weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+    assert weight.abs().max() <= limit
     assert all((bias == 0).all() for bias in mlp.biases)
-    assert not torch.equal(mlp.weights[0][0], mlp.weights[0][1])
+    assert not torch.equal(weight[0], weight[1])
     torch.manual_seed(1)
     other = GroupedMLP([50, 100, 1], 3)
-    assert not torch.equal(other.weights[0], mlp.weights[0])
+    assert not torch.equal(other.weights[0], weight)
     # Those of a seed depend on nothing else:
     seeded = GroupedMLP([50, 100, 1], 2, seeds=[4, 5])
     alone = GroupedMLP([50, 100, 1], 1, seeds=[5])
