@@ -31,7 +31,7 @@ class HyperedgeConv(MessagePassing):
     """
 
     def __init__(
-        self, num_hyperedges: int, aggr: str, **kwargs: typing.Any
+        self, num_hyperedges: int, aggr: str, /, **kwargs: typing.Any
     ) -> None:
         for name, wanted in (
             ('flow', 'source_to_target'),
@@ -44,6 +44,8 @@ class HyperedgeConv(MessagePassing):
                     f'hyperedges: {name!r} must be {wanted!r}'
                 )
         super().__init__(aggr=aggr, node_dim=0, **kwargs)
+        # Masks of explainers are those of edges between nodes:
+        self.explain = False
         self.num_hyperedges = num_hyperedges
 
     def _batch_size(

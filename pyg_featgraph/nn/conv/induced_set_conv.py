@@ -222,10 +222,9 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         size, n, _ = x.size()
         if weight is None:
             weight = x.new_ones(self.num_subsets, n)
-        if weight.size() not in (
-            (self.num_subsets, n),
-            (size, self.num_subsets, n),
-        ):
+        shapes = [(self.num_subsets, n), (size, self.num_subsets, n)]
+        # Not by `in`, which compares no symbolic sizes:
+        if not any(tuple(weight.size()) == shape for shape in shapes):
             raise ValueError(
                 f"'edge_weight' must have shape [{size}, {self.num_subsets}, "
                 f'{n}] or [{self.num_subsets}, {n}] '
@@ -259,7 +258,7 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         product = product.view(x.size(0), self.num_subsets, self.num_queries)
         score = (product[source, subset] * weight.unsqueeze(1)).relu()
         if self.num_fields is None:
-            kind = subset.new_zeros(())
+            kind = torch.zeros_like(subset)
         elif field is None:
             raise ValueError(
                 f"'field' is required, since each of the {self.num_fields} "
@@ -267,7 +266,7 @@ class InducedSetConv(HyperedgeConv, LazyModule):
             )
         else:
             kind = field[source]
-        own = subset if self.threshold.size[1] > 1 else subset.new_zeros(())
+        own = subset if self.threshold.size[1] > 1 else torch.zeros_like(subset)
         return self.threshold(score, (kind, own))
 
     def __repr__(self) -> str:

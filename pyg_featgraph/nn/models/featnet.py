@@ -175,11 +175,12 @@ class FeatNet(FieldModel):
             if nodes.is_dense:
                 return None, member.mT
             return self.conv.hyperedges(member, nodes.batch_vector)
+        if nodes.is_dense:
+            # A missing field has no neighbourhood:
+            return None, nodes.weigh(self.edge, x)
         if self.edge.self_loops:
             nodes = nodes.with_self_loops()
-        weight = self.edge(x, nodes.edge_index, nodes.field, nodes.mask)
-        if nodes.is_dense:
-            return None, weight
+        weight = self.edge(x, nodes.edge_index, nodes.field)
         source, target = nodes.edge_index
         assert nodes.field is not None
         subset = nodes.batch_vector * self.conv.num_subsets + nodes.field
