@@ -166,8 +166,10 @@ def model_by_loops(model, batch):
         parts = []
         for s in range(S):
             a = torch.cat(list(combined[b, s]))
-            for lin in model.mlp.lins:
-                a = (a @ lin.weight[0, s] + lin.bias[0, s]).clamp(min=0)
+            for weight, bias in zip(
+                model.mlp.weights, model.mlp.biases, strict=True
+            ):
+                a = (a @ weight[s] + bias[s, 0]).clamp(min=0)
             parts.append(a)
         logits.append(model.lin.weight[0] @ torch.cat(parts) + model.lin.bias)
     return torch.cat(logits)

@@ -11,7 +11,7 @@ from featnet_loops import (
 )
 from loops import as_nodes, assert_same
 
-from pyg_featgraph.nn import FeatNet, GroupedMLP
+from pyg_featgraph.nn import FeatNet
 
 
 @pytest.mark.parametrize('options', SHARES, ids=str)
@@ -43,25 +43,10 @@ def test_subsets_and_queries_change_the_head_only(subsets, queries):
     model = FeatNet(INFO, D, subsets, queries, hidden_channels=[6]).double()
     assert model(make_batch()).size() == (6,)
     assert model.coverage == subsets * queries
-    assert model.mlp.lins[0].weight.size() == (1, subsets, queries * D, 6)
+    assert model.mlp.weights[0].size() == (subsets, queries * D, 6)
     assert model.lin.weight.size() == (1, subsets * 6)
     plain = FeatNet(INFO, D, subsets, queries, hidden_channels=[]).double()
     assert plain(make_batch()).size() == (6,)
-
-
-def test_grouped_perceptrons_are_those_of_each_group():
-    mlp = GroupedMLP([4, 6, 3], 5)
-    x = torch.randn(7, 5, 4)
-    for g, out in enumerate(mlp(x).unbind(1)):
-        single = x[:, g]
-        for lin in mlp.lins:
-            single = (single @ lin.weight[0, g] + lin.bias[0, g]).relu()
-        torch.testing.assert_close(out, single)
-    assert str(mlp) == 'GroupedMLP([4, 6, 3], num_groups=5)'
-    mlp = GroupedMLP([4, 1000], 1, dropout=0.4)
-    share = (mlp(torch.ones(1, 1, 4)) == 0).float().mean()
-    rest = (mlp.eval()(torch.ones(1, 1, 4)) == 0).float().mean()
-    assert share > rest + 0.1
 
 
 def test_reset_parameters(table):
