@@ -26,6 +26,7 @@ from tables import DATA, load, load_planted, summarise
 from pyg_featgraph.data import FieldEncoder, FieldInfo, FieldTable
 from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.nn import AIM, FM, IPNN, DeepFM
+from pyg_featgraph.nn.gates import gated
 from pyg_featgraph.optim import GRDA
 from pyg_featgraph.search import aim_search
 from pyg_featgraph.search.aim import extend_tuples
@@ -238,9 +239,9 @@ def scaling():
             'order 3, pool': step(
                 AIM(
                     info,
-                    interactions=[
-                        ([names[i] for i in q], functions) for q in triples
-                    ],
+                    interactions=gated(
+                        {tuple(names[i] for i in q): functions for q in triples}
+                    ),
                 ),
                 batch,
             ),

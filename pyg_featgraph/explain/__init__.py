@@ -20,7 +20,7 @@ from pyg_featgraph.explain.masks import (
     kernel_weights,
     lime_masks,
 )
-from pyg_featgraph.explain.mlp import BatchedMLP, fit_mlps
+from pyg_featgraph.explain.mlp import fit_mlps
 from pyg_featgraph.explain.nid import (
     gradient_nid,
     input_hessian,
@@ -42,7 +42,6 @@ from pyg_featgraph.explain.perturb import (
 )
 
 __all__ = [
-    'BatchedMLP',
     'FeaturePerturbation',
     'FieldPerturbation',
     'FramePerturbation',

@@ -265,7 +265,7 @@ def detect_interactions(
         rankings = gradient_nid(mlp, at, top=top)
     with torch.no_grad():
         inputs, target, weight = (part.to(mlp.weights[0]) for part in test)
-        error = (mlp(inputs) - target).square() * weight
+        error = (mlp(inputs).squeeze(-1) - target).square() * weight
         mse = error.sum(dim=1) / weight.sum(dim=1)
     return rankings, mse.tolist()
 

@@ -1,143 +1,14 @@
-r"""Many small perceptrons of one shape, trained at once."""
+r"""Many small perceptrons, fitted at once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Parameter, ParameterList
 
-ACTIVATIONS = ('relu', 'softplus')
-
-
-class BatchedMLP(torch.nn.Module):
-    r"""A batch of :math:`R` perceptrons of the same shape and with one output
-    each, which share nothing,
-
-    .. math::
-        g_r(\mathbf{x}) = \mathbf{w}_{rL}^{\top} \phi(\mathbf{W}_{r,L-1}
-        \cdots \phi(\mathbf{W}_{r1} \mathbf{x} + \mathbf{b}_{r1}) \cdots +
-        \mathbf{b}_{r,L-1}) + b_{rL} \; [+ \; \mathbf{v}_r^{\top} \mathbf{x}].
-
-    A layer of all of them is a single batched matrix product. Each net starts
-    as one made of :class:`torch.nn.Linear` after
-    :func:`torch.manual_seed` with its own seed.
-
-    Args:
-        num_nets (int): The number :math:`R` of perceptrons.
-        in_channels (int): The number :math:`d` of inputs.
-        hidden_channels (list of int, optional): The sizes of the hidden
-            layers. (default: :obj:`(256, 128, 64)`)
-        activation (str, optional): :math:`\phi`, :obj:`"relu"` or
-            :obj:`"softplus"`. (default: :obj:`"relu"`)
-        linear (bool, optional): Whether the linear term in brackets is added.
-            (default: :obj:`False`)
-        seeds (list of int, optional): The seed of each net.
-            (default: :math:`0, \ldots, R - 1`)
-
-    Shapes:
-        - **input:** :math:`(R, n, d)`
-        - **output:** :math:`(R, n)`
-    """
-
-    def __init__(
-        self,
-        num_nets: int,
-        in_channels: int,
-        hidden_channels: Sequence[int] = (256, 128, 64),
-        activation: str = 'relu',
-        linear: bool = False,
-        seeds: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__()
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"'activation' must be one of {ACTIVATIONS} (got "
-                f"'{activation}')"
-            )
-        if not hidden_channels:
-            raise ValueError("'hidden_channels' must name a layer at least")
-        self.num_nets = num_nets
-        self.in_channels = in_channels
-        self.activation = activation
-        sizes = [in_channels, *hidden_channels, 1]
-        layers = list(pairwise(sizes))
-        #: The matrix of each layer, with shape :math:`(R, in, out)`.
-        self.weights = ParameterList(
-            torch.empty(num_nets, a, b) for a, b in layers
-        )
-        self.biases = ParameterList(
-            torch.empty(num_nets, 1, b) for _, b in layers
-        )
-        self.linear = (
-            Parameter(torch.empty(num_nets, in_channels, 1)) if linear else None
-        )
-        self.reset_parameters(seeds)
-
-    @torch.no_grad()
-    def reset_parameters(self, seeds: Sequence[int] | None = None) -> None:
-        r"""Resets all learnable parameters of the module.
-
-        Args:
-            seeds (list of int, optional): The seed of each net.
-                (default: :math:`0, \ldots, R - 1`)
-        """
-        seeds = range(self.num_nets) if seeds is None else seeds
-        if len(seeds) != self.num_nets:
-            raise ValueError(
-                f'{self.num_nets} nets need as many seeds (got {len(seeds)})'
-            )
-        layers: list[tuple[Tensor, Tensor | None]]
-        layers = list(zip(self.weights, self.biases, strict=True))
-        if self.linear is not None:
-            layers.append((self.linear, None))
-        generator = torch.Generator()
-        for r, seed in enumerate(seeds):
-            generator.manual_seed(int(seed))
-            for weight, bias in layers:
-                size, bound = weight[r].t().size(), weight.size(1) ** -0.5
-                draw = torch.empty(size).uniform_(
-                    -bound, bound, generator=generator
-                )
-                weight[r] = draw.t()
-                if bias is not None:
-                    bias[r] = torch.empty(size[0]).uniform_(
-                        -bound, bound, generator=generator
-                    )
-
-    def forward(self, x: Tensor) -> Tensor:
-        r"""Runs the forward pass of the module.
-
-        Args:
-            x (torch.Tensor): The inputs of each net.
-        """
-        h = x
-        for i, (weight, bias) in enumerate(
-            zip(self.weights, self.biases, strict=True)
-        ):
-            h = torch.baddbmm(bias, self.activate(h) if i else h, weight)
-        out = h if self.linear is None else h.baddbmm(x, self.linear)
-        return out.squeeze(-1)
-
-    def activate(self, h: Tensor) -> Tensor:
-        r"""The activation :math:`\phi`."""
-        # By default softplus is linear above 20, where second derivatives
-        # would vanish. Above 80 they do not matter, and 90 would overflow:
-        if self.activation == 'softplus':
-            return F.softplus(h, threshold=80)
-        return h.relu()
-
-    def __repr__(self) -> str:
-        sizes = [w.size(2) for w in self.weights]
-        return (
-            f'{self.__class__.__name__}({self.num_nets}, {self.in_channels}, '
-            f'{sizes[:-1]}, activation={self.activation!r}, '
-            f'linear={self.linear is not None})'
-        )
+from pyg_featgraph.nn.dense import GroupedMLP
 
 
 def fit_mlps(
@@ -159,7 +30,7 @@ def fit_mlps(
     seeds: Sequence[int] | None = None,
     device: torch.device | str | None = None,
     on_stop: Callable[[int], object] | None = None,
-) -> BatchedMLP:
+) -> GroupedMLP:
     r"""Fits a perceptron to each of :math:`R` data sets, with Adam on squared
     errors, and stops each one early.
 
@@ -177,11 +48,11 @@ def fit_mlps(
             samples; a batch is a weighted mean. (default: all equal)
         weight_val (torch.Tensor, optional): The same for validation.
             (default: all equal)
-        hidden_channels (list of int, optional): See :class:`BatchedMLP`.
-            (default: :obj:`(256, 128, 64)`)
-        activation (str, optional): See :class:`BatchedMLP`.
+        hidden_channels (list of int, optional): The sizes of the hidden
+            layers. (default: :obj:`(256, 128, 64)`)
+        activation (str, optional): See :class:`~pyg_featgraph.nn.GroupedMLP`.
             (default: :obj:`"relu"`)
-        linear (bool, optional): See :class:`BatchedMLP`.
+        linear (bool, optional): Whether a linear term is added.
             (default: :obj:`False`)
         lr (float, optional): The learning rate. (default: :obj:`1e-2`)
         batch_size (int, optional): The number of samples of a batch.
@@ -193,7 +64,8 @@ def fit_mlps(
             (default: :obj:`5`)
         l1 (float, optional): The lasso penalty of all weight matrices, not of
             biases nor of the linear term. (default: :obj:`1e-4`)
-        seeds (list of int, optional): The seed of each net.
+        seeds (list of int, optional): The seed of each net, see
+            :class:`~pyg_featgraph.nn.GroupedMLP`.
             (default: :math:`0, \ldots, R - 1`)
         device (torch.device or str, optional): Where to compute.
             (default: that of :obj:`y_train`)
@@ -213,8 +85,14 @@ def fit_mlps(
             f"'x_train' and 'x_val' do not match (got {list(train.x.size())} "
             f'and {list(val.x.size())})'
         )
-    mlp = BatchedMLP(
-        num_nets, in_channels, hidden_channels, activation, linear, seeds
+    if not hidden_channels:
+        raise ValueError("'hidden_channels' must name a layer at least")
+    mlp = GroupedMLP(
+        [in_channels, *hidden_channels, 1],
+        num_nets,
+        activation,
+        linear=linear,
+        seeds=range(num_nets) if seeds is None else seeds,
     ).to(device, y_train.dtype)
     optimizer = torch.optim.Adam(mlp.parameters(), lr=lr, fused=True)
     best = [p.detach().clone() for p in mlp.parameters()]
@@ -278,12 +156,13 @@ class _Samples:
         self.weight = None if weight is None else weight.to(self.y)
 
     def loss(
-        self, mlp: BatchedMLP, start: int = 0, end: int | None = None
+        self, mlp: GroupedMLP, start: int = 0, end: int | None = None
     ) -> Tensor:
         r"""The mean squared error of each net."""
         y = self.y[:, start:end]
         # As masks, inputs take an eighth of the memory:
-        error = (mlp(self.x[:, start:end].to(y.dtype)) - y).square()
+        out = mlp(self.x[:, start:end].to(y.dtype)).squeeze(-1)
+        error = (out - y).square()
         if self.weight is None:
             return error.mean(dim=1)
         weight = self.weight[:, start:end]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pyg_featgraph.explain.mlp import BatchedMLP
+from pyg_featgraph.nn.dense import GroupedMLP
 
 #: Sets of features, ascending, with their strengths, the strongest first.
 Ranking = list[tuple[tuple[int, ...], float]]
@@ -23,7 +23,7 @@ _WORD = 63
 
 @overload
 def nid(
-    weights: BatchedMLP,
+    weights: GroupedMLP,
     max_order: int | None = None,
     top: int | None = 100,
     prune: bool = True,
@@ -40,7 +40,7 @@ def nid(
 
 
 def nid(
-    weights: BatchedMLP | Sequence[Tensor],
+    weights: GroupedMLP | Sequence[Tensor],
     max_order: int | None = None,
     top: int | None = 100,
     prune: bool = True,
@@ -61,7 +61,7 @@ def nid(
     strength the smaller comes first. What has no strength is left out.
 
     Args:
-        weights (BatchedMLP or list of torch.Tensor): A batch of perceptrons;
+        weights (GroupedMLP or list of torch.Tensor): A batch of perceptrons;
             or the weights of a single one, first layer first, each with shape
             :math:`(out, in)` as in :class:`torch.nn.Linear`. Several outputs
             are added up.
@@ -77,7 +77,7 @@ def nid(
     """
     if max_order is not None and max_order < 2:
         raise ValueError(f"'max_order' must be at least 2 (got {max_order})")
-    if isinstance(weights, BatchedMLP):
+    if isinstance(weights, GroupedMLP):
         layers = [w.detach() for w in weights.weights]
     else:
         layers = [torch.as_tensor(w).detach().t()[None] for w in weights]
@@ -98,7 +98,7 @@ def nid(
         if prune:
             ranking = _prune(ranking)
         out.append(list(islice(ranking, top)))
-    return out if isinstance(weights, BatchedMLP) else out[0]
+    return out if isinstance(weights, GroupedMLP) else out[0]
 
 
 def prune_redundant(ranking: Ranking, top: int | None = 100) -> Ranking:
@@ -116,7 +116,7 @@ def prune_redundant(ranking: Ranking, top: int | None = 100) -> Ranking:
     return list(islice(_prune(ranking), top))
 
 
-def input_hessian(mlp: BatchedMLP, at: Tensor | None = None) -> Tensor:
+def input_hessian(mlp: GroupedMLP, at: Tensor | None = None) -> Tensor:
     r"""The exact second derivatives of perceptrons by their inputs,
 
     .. math::
@@ -128,7 +128,7 @@ def input_hessian(mlp: BatchedMLP, at: Tensor | None = None) -> Tensor:
     with :math:`\mathbf{a}_l = \phi(\mathbf{z}_l)` in the hidden layers.
 
     Args:
-        mlp (BatchedMLP): The perceptrons, with softplus.
+        mlp (GroupedMLP): The perceptrons, with softplus and one output.
         at (torch.Tensor, optional): Where. (default: all ones)
 
     Shapes:
@@ -137,7 +137,7 @@ def input_hessian(mlp: BatchedMLP, at: Tensor | None = None) -> Tensor:
     """
     mlp, x = _in_double(mlp, at)
     hidden = list(mlp.weights)[:-1]
-    h, jacobian, states = x, torch.eye(mlp.in_channels).to(x), []
+    h, jacobian, states = x, torch.eye(mlp.channels[0]).to(x), []
     with torch.no_grad():
         for weight, bias in zip(hidden, mlp.biases, strict=False):
             z = torch.baddbmm(bias, h, weight)
@@ -147,7 +147,7 @@ def input_hessian(mlp: BatchedMLP, at: Tensor | None = None) -> Tensor:
             states.append((jacobian, slope, slope * (-z).sigmoid()))
             jacobian = jacobian * slope
         grad = mlp.weights[-1].transpose(1, 2)
-        hessian = x.new_zeros(mlp.num_nets, mlp.in_channels, mlp.in_channels)
+        hessian = x.new_zeros(mlp.num_groups, mlp.channels[0], mlp.channels[0])
         for weight, (jacobian, slope, curve) in zip(
             reversed(hidden), reversed(states), strict=True
         ):
@@ -158,7 +158,7 @@ def input_hessian(mlp: BatchedMLP, at: Tensor | None = None) -> Tensor:
 
 
 def gradient_nid(
-    mlp: BatchedMLP,
+    mlp: GroupedMLP,
     at: Tensor | None = None,
     order: int = 2,
     tuples: Iterable[Sequence[int]] | None = None,
@@ -178,7 +178,7 @@ def gradient_nid(
     terms contribute nothing, and what has no strength is left out.
 
     Args:
-        mlp (BatchedMLP): The perceptrons, with softplus.
+        mlp (GroupedMLP): The perceptrons, with softplus and one output.
         at (torch.Tensor, optional): Where derivatives are taken, with shape
             :math:`(R, d)` or :math:`(d)`. (default: all ones)
         order (int, optional): The size of the sets. (default: :obj:`2`)
@@ -195,13 +195,13 @@ def gradient_nid(
         raise ValueError(f"'order' must be at least 2 (got {order})")
     if tuples is None and order == 2:
         hessian = input_hessian(mlp, at)
-        i, j = torch.triu_indices(mlp.in_channels, mlp.in_channels, 1)
+        i, j = torch.triu_indices(mlp.channels[0], mlp.channels[0], 1)
         values = hessian[:, i, j]
         sets = list(zip(i.tolist(), j.tolist(), strict=True))
     else:
         if tuples is None:
-            tuples = combinations(range(mlp.in_channels), order)
-        sets = sorted({_as_set(x, mlp.in_channels) for x in tuples})
+            tuples = combinations(range(mlp.channels[0]), order)
+        sets = sorted({_as_set(x, mlp.channels[0]) for x in tuples})
         values = _derivatives(mlp, at, sets)
     strength = values.square().cpu().numpy()
     # A stable sort keeps the order of sets that are equally strong:
@@ -282,7 +282,7 @@ def _as_set(features: Sequence[int], num_features: int) -> tuple[int, ...]:
     return out
 
 
-def _in_double(mlp: BatchedMLP, at: Tensor | None) -> tuple[BatchedMLP, Tensor]:
+def _in_double(mlp: GroupedMLP, at: Tensor | None) -> tuple[GroupedMLP, Tensor]:
     r"""A copy in which rounding does not pass for curvature, and where to
     look at it, with shape :math:`(R, 1, d)`.
     """
@@ -291,7 +291,7 @@ def _in_double(mlp: BatchedMLP, at: Tensor | None) -> tuple[BatchedMLP, Tensor]:
             "A perceptron with 'relu' has no curvature; fit one with "
             "activation='softplus'"
         )
-    size = (mlp.num_nets, mlp.in_channels)
+    size = (mlp.num_groups, mlp.channels[0])
     weight = mlp.weights[0]
     x = weight.new_ones(size) if at is None else at.to(weight.device)
     if x.size() not in (size, size[1:]):
@@ -300,7 +300,7 @@ def _in_double(mlp: BatchedMLP, at: Tensor | None) -> tuple[BatchedMLP, Tensor]:
 
 
 def _derivatives(
-    mlp: BatchedMLP, at: Tensor | None, sets: Sequence[tuple[int, ...]]
+    mlp: GroupedMLP, at: Tensor | None, sets: Sequence[tuple[int, ...]]
 ) -> Tensor:
     r"""The mixed derivatives by sorted sets, with shape :math:`(R, |sets|)`."""
     mlp, x = _in_double(mlp, at)
@@ -317,5 +317,5 @@ def _derivatives(
 
     values = [grad(x[:-1])[:, 0, x[-1]].detach() for x in sets]
     if not values:
-        return x.new_empty(mlp.num_nets, 0)
+        return x.new_empty(mlp.num_groups, 0)
     return torch.stack(values, dim=1)

@@ -62,6 +62,31 @@ def one_of(*names: str) -> Rule:
     return rule
 
 
+def some_of(*names: str) -> Rule:
+    r"""A list of some names, at least one."""
+
+    def rule(value: Any) -> str | None:
+        if not isinstance(value, str) and value and {*value} <= {*names}:
+            return None
+        choices = ', '.join(f"'{name}'" for name in names)
+        return f'must be a list of {choices}'
+
+    return rule
+
+
+def instance_of(cls: type) -> Rule:
+    r"""An object of a class."""
+
+    def rule(value: Any) -> str | None:
+        return (
+            None
+            if isinstance(value, cls)
+            else f'must be of the class {cls.__name__}'
+        )
+
+    return rule
+
+
 def split_heads(hidden_channels: int, heads: int) -> int:
     r"""The channels of each head.
 

@@ -17,11 +17,8 @@ from pyg_featgraph.data import FieldGraphLoader, FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import AIM
-from pyg_featgraph.nn.gates.interaction_layer import (
-    OpenGates,
-    as_interactions,
-    name_gates,
-)
+from pyg_featgraph.nn.config import encode
+from pyg_featgraph.nn.gates import gated
 from pyg_featgraph.search.stages import open_directory
 from pyg_featgraph.training import FitResult, fit
 from pyg_featgraph.training.loop import run
@@ -191,7 +188,7 @@ def aim_search(
         directory,
         names,
         {
-            'model': model.config,
+            'model': encode(model.config),
             'num_rows': [len(train), len(valid)],
             'max_order': max_order,
             'pool': pool,
@@ -281,7 +278,7 @@ def aim_search(
         bar.set_description('retrain')
         torch.manual_seed(seed)
         small = model.rebuild(
-            interactions=name_gates(found, model.info),
+            interactions=found,
             dims=dims,
             hidden_channels=hidden_channels,
             dropout=dropout,
@@ -301,11 +298,10 @@ def aim_search(
     bar.close()
     for row in counts:
         row['open'] = sum(
-            len(values) for q, values in found.items() if len(q) == row['order']
+            len(x.detail['functions']) for x in found.of_order(row['order'])
         )
-    interactions = as_interactions(found, model.info, 'AIM')
-    interactions.save(directory / 'interactions.json')
-    return AIMResult(small, interactions, stages, pd.DataFrame(counts))
+    found.save(directory / 'interactions.json')
+    return AIMResult(small, found, stages, pd.DataFrame(counts))
 
 
 def extend_tuples(
@@ -332,12 +328,19 @@ def _gates_of_order(model: AIM, order: int) -> list[torch.nn.Parameter]:
     return [conv.gate for _, conv in model.layer.items() if conv.order == order]
 
 
-def _only(gates: OpenGates, kept: OpenGates) -> OpenGates:
-    return {
-        q: {k: v for k, v in values.items() if k in kept[q]}
-        for q, values in gates.items()
-        if q in kept
-    }
+def _only(gates: InteractionSet, kept: InteractionSet) -> InteractionSet:
+    # Gates of the first, functions of the second.
+    functions = {x.fields: x.detail['functions'] for x in kept}
+    return gated(
+        {
+            x.fields: {
+                k: v
+                for k, v in x.detail['functions'].items()
+                if k in functions.get(x.fields, {})
+            }
+            for x in gates
+        }
+    )
 
 
 def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
@@ -353,9 +356,9 @@ def _extend(model: AIM, order: int, pool: int | str | None) -> AIM:
             ([names.index(name) for name in x.fields] for x in best), n
         )
     functions = dict.fromkeys(model.config['functions'])
-    candidates = [([names[i] for i in q], functions) for q in tuples]
-    gates = name_gates(model.gates(), model.info)
-    out = model.rebuild(interactions=[*gates, *candidates])
+    candidates = gated({tuple(names[i] for i in q): functions for q in tuples})
+    both = InteractionSet([*model.gates(), *candidates])
+    out = model.rebuild(interactions=both)
     # What has been learned stays as it is: on the same rows it would only go
     # on to overfit, and leave nothing to explain.
     out.linear.requires_grad_(False)
@@ -392,8 +395,7 @@ def _with_dim_gates(model: AIM) -> AIM:
     # they had, gates are divided by the standard deviation of a sum of
     # independent products, and they stay fixed: they could make up for gates
     # of dimensions.
-    gates = name_gates(model.gates(), model.info)
-    out = model.rebuild(interactions=gates, dim_gates=True, norm=False)
+    out = model.rebuild(interactions=model.gates(), dim_gates=True, norm=False)
     for _, conv in out.layer.items():
         gate, root = conv.gate, conv.channels**0.5
         with torch.no_grad():

@@ -264,7 +264,7 @@ def test_detection_is_fitting_and_ranking(detector):
     )
     expected = gradient_nid(mlp, at, top=3) if smooth else nid(mlp, top=3)
     assert rankings == expected
-    square = (mlp(x) - y)[:, 140:].detach() ** 2
+    square = (mlp(x)[..., 0] - y)[:, 140:].detach() ** 2
     for r in range(2):
         mse = np.average(square[r], weights=weight[r, 140:])
         assert errors[r] == pytest.approx(mse, rel=1e-4)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import Linear, ReLU, Sequential, Softplus
 
-from pyg_featgraph.explain import BatchedMLP, fit_mlps
+from pyg_featgraph.explain import fit_mlps
+from pyg_featgraph.nn import GroupedMLP
 
 SIZES = (8, 5)
 SMALL = {'hidden_channels': SIZES, 'batch_size': 16, 'patience': 2}
@@ -82,19 +83,21 @@ def assert_net(mlp, r, net):
 @pytest.mark.parametrize('activation', ['relu', 'softplus'])
 def test_nets_are_those_of_pytorch(activation, linear):
     seeds = [3, 0, 2**32 - 1]
-    mlp = BatchedMLP(3, 4, SIZES, activation, linear, seeds).double()
+    mlp = GroupedMLP(
+        [4, *SIZES, 1], 3, activation, linear=linear, seeds=seeds
+    ).double()
     x = torch.randn(3, 7, 4, dtype=torch.double)
     out = mlp(x)
-    assert out.size() == (3, 7)
+    assert out.size() == (3, 7, 1)
     for r, seed in enumerate(seeds):
         net = Net(seed, 4, activation, linear)
         assert_net(mlp, r, net)
-        torch.testing.assert_close(out[r], net(x[r]))
+        torch.testing.assert_close(out[r, :, 0], net(x[r]))
 
 
 @pytest.mark.parametrize('dtype', [torch.float, torch.double])
 def test_softplus_stays_finite(dtype):
-    mlp = BatchedMLP(1, 2, activation='softplus')
+    mlp = GroupedMLP([2, 3, 1], 1, 'softplus')
     x = torch.tensor([-500, -79, 79.9, 80.1, 500], dtype=dtype)
     x.requires_grad_()
     out = mlp.activate(x)
@@ -104,7 +107,7 @@ def test_softplus_stays_finite(dtype):
 
 
 def test_softplus_stays_curved():
-    mlp = BatchedMLP(1, 2, activation='softplus')
+    mlp = GroupedMLP([2, 3, 1], 1, 'softplus')
     x = torch.tensor([-30.0, 25], dtype=torch.double)
     out = mlp.activate(x)
     assert out[1] > 25
@@ -181,7 +184,7 @@ def test_the_lasso_leaves_biases_and_the_linear_term():
     # Nothing to learn, with weights that only the penalty moves:
     parts = x * 0, y * 0, x_val * 0, y_val * 0
     options = {'linear': True, 'max_epochs': 1, 'lr': 1e-3, **SMALL}
-    start = BatchedMLP(1, 4, SIZES, linear=True).double()
+    start = GroupedMLP([4, *SIZES, 1], 1, linear=True, seeds=[0]).double()
     plain, mlp = (fit_mlps(*parts, l1=l1, **options) for l1 in (0, 1))
     assert (plain.weights[0] == start.weights[0]).all()
     assert (mlp.linear == start.linear).all()
@@ -218,10 +221,6 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match='need as many seeds'):
         fit_mlps(x, y, x_val, y_val, seeds=[1])
     with pytest.raises(ValueError, match="'activation' must be one of"):
-        BatchedMLP(2, 3, activation='tanh')
+        fit_mlps(x, y, x_val, y_val, activation='tanh')
     with pytest.raises(ValueError, match="'hidden_channels' must"):
-        BatchedMLP(2, 3, ())
-    mlp = BatchedMLP(2, 3, (4,), 'softplus', linear=True)
-    assert str(mlp) == (
-        "BatchedMLP(2, 3, [4], activation='softplus', linear=True)"
-    )
+        fit_mlps(x, y, x_val, y_val, hidden_channels=())

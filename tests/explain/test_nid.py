@@ -5,13 +5,13 @@ import torch
 from torch.autograd.functional import hessian, jacobian
 
 from pyg_featgraph.explain import (
-    BatchedMLP,
     gradient_nid,
     input_hessian,
     nid,
     prune_redundant,
     r_precision,
 )
+from pyg_featgraph.nn import GroupedMLP
 
 FULL = {'top': None, 'prune': False}
 
@@ -22,7 +22,8 @@ def random_weights(*sizes):
 
 
 def make_mlp(num_nets=3, d=5, hidden=(6, 4), activation='softplus', **kwargs):
-    mlp = BatchedMLP(num_nets, d, hidden, activation, **kwargs).double()
+    sizes = [d, *hidden, 1]
+    mlp = GroupedMLP(sizes, num_nets, activation, **kwargs).double()
     for p in mlp.parameters():
         torch.nn.init.normal_(p, std=0.7)
     return mlp
@@ -111,7 +112,7 @@ def test_nid_of_a_batch_is_that_of_each_net():
     assert len(rankings) == 4
     for r, ranking in enumerate(rankings):
         assert ranking == nid([w[r].t() for w in mlp.weights])
-    assert nid(BatchedMLP(2, 1, (3,))) == [[], []]
+    assert nid(GroupedMLP([1, 3, 1], 2)) == [[], []]
 
 
 def test_nid_invariants():
@@ -160,7 +161,7 @@ def test_hessian_matches_autograd_and_differences(hidden, linear):
     for r in range(3):
 
         def net(x, r=r):
-            return mlp(x.expand(3, 1, 4))[r, 0]
+            return mlp(x.expand(3, 1, 4))[r, 0, 0]
 
         torch.testing.assert_close(found[r], hessian(net, at[r]))
         step = 1e-4 * torch.eye(4, dtype=torch.double)
@@ -204,7 +205,7 @@ def test_additive_nets_have_no_interactions():
 
 def third_derivatives(mlp, r, at):
     def net(x):
-        return mlp(x.expand(mlp.num_nets, 1, -1))[r, 0]
+        return mlp(x.expand(mlp.num_groups, 1, -1))[r, 0, 0]
 
     return jacobian(lambda x: hessian(net, x, create_graph=True), at)
 
@@ -273,7 +274,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match='needs a hidden layer'):
         nid([torch.ones(1, 3)])
     with pytest.raises(ValueError, match="'relu' has no curvature"):
-        gradient_nid(BatchedMLP(2, 3))
+        gradient_nid(GroupedMLP([3, 4, 1], 2))
     with pytest.raises(ValueError, match="'order' must be at least 2"):
         gradient_nid(mlp, order=1)
     with pytest.raises(ValueError, match="'at' must be"):

@@ -7,10 +7,9 @@ import torch
 from loops import as_nodes
 
 from pyg_featgraph.data import FieldBatch, FieldInfo
-from pyg_featgraph.nn import (
-    RaggedEmbedding,
-)
+from pyg_featgraph.nn import RaggedEmbedding
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
+from pyg_featgraph.nn.gates import gated
 
 # Numbers, a pair of slots and categories; the fields are not in the order of
 # the alphabet, as those of interactions are:
@@ -25,11 +24,18 @@ DIM = 3
 
 
 def all_gates(*orders, functions=FUNCTIONS):
-    return [
-        (list(q), dict.fromkeys(functions))
-        for order in orders
-        for q in combinations(INFO.names, order)
-    ]
+    return gated(
+        {
+            q: dict.fromkeys(functions)
+            for order in orders
+            for q in combinations(INFO.names, order)
+        }
+    )
+
+
+def gates_of(model):
+    """The open gates by the names of the fields."""
+    return {x.fields: x.detail['functions'] for x in model.gates()}
 
 
 def make_batch(info=SLOTS, size=7, drop=0.0):
@@ -119,6 +125,22 @@ def table_name(model, key):
     return f'{name}-{order}' if model.config['order_wise'] else name
 
 
+def pair_weights(model, nodes):
+    """What the edge module says of each pair of present fields."""
+    outs = []
+    for row in nodes:
+        there = [i for i, x in enumerate(row) if x is not None]
+        weight = {}
+        if there:
+            x = torch.stack([row[i] for i in there])
+            edges = torch.cartesian_prod(*2 * [torch.arange(len(there))]).t()
+            found = model.edge(x, edges, torch.tensor(there))
+            for (j, i), value in zip(edges.t().tolist(), found, strict=True):
+                weight[there[i], there[j]] = value
+        outs.append(weight)
+    return outs
+
+
 def gate_dims(model, name, nodes):
     """Multiplies each dimension by its gate over its root mean square."""
     n, d = model.dim_gate.size()
@@ -134,8 +156,18 @@ def gate_dims(model, name, nodes):
     return nodes
 
 
-def layer_by_loops(layer, vectors):
-    """Gate times normalised value, for each interaction all rows."""
+def weigh(weight, q):
+    """The product over pairs, both directions being averaged."""
+    out = torch.ones((), dtype=torch.double)
+    for i, j in combinations(q, 2):
+        out = out * (weight.get((i, j), 0) + weight.get((j, i), 0)) / 2
+    return out
+
+
+def layer_by_loops(layer, vectors, weights=None):
+    """Gate times normalised value, for each interaction all rows; with the
+    weights of pairs in each row, times those of all its pairs.
+    """
     outs = []
     for key, conv in layer.items():
         function, order = key.split('-')
@@ -158,7 +190,10 @@ def layer_by_loops(layer, vectors):
                 if layer.training:
                     mean, var = x.mean(), x.var(correction=0)
                 x = (x - mean) / (var + conv.norm.eps) ** 0.5
-            outs.append(x if conv.gate is None else conv.gate[position] * x)
+            x = x if conv.gate is None else conv.gate[position] * x
+            if weights is not None:
+                x = x * torch.stack([weigh(w, q) for w in weights])
+            outs.append(x)
     return outs
 
 
@@ -179,16 +214,22 @@ def aim_by_loops(model, batch):
         if model.dim_gate is not None:
             nodes = gate_dims(model, name, nodes)
         vectors[key] = nodes
+    weights = None
+    if model.edge is not None:
+        function = model.config['functions'][0]
+        name = table_name(model, f'{function}-2')
+        nodes = node_vectors(model.embeddings[name].weight, batch)
+        if model.dim_gate is not None:
+            nodes = gate_dims(model, name, nodes)
+        weights = pair_weights(model, nodes)
     return lr_by_loops(model.linear, batch) + sum(
-        layer_by_loops(model.layer, vectors)
+        layer_by_loops(model.layer, vectors, weights)
     )
 
 
 def open_dims(model, name):
     """The dimensions of each field, before any interaction is looked at."""
-    embedding = model.embeddings[name]
-    whole = [list(range(DIM)) for _ in INFO.names]
-    dims = getattr(embedding, 'dims', whole)
+    dims = model.embeddings[name].dims
     if model.dim_gate is not None:
         gates = model.dim_gate.tolist()
         dims = [[t for t in x if gates[i][t]] for i, x in enumerate(dims)]
@@ -227,6 +268,12 @@ def implied_size(model):
             'vector': kept * DIM,
             'scalar': kept,
         }[function]
+    if model.edge is not None:
+        # It looks at node vectors whichever interactions are open:
+        size += num_parameters(model.edge)
+        name = table_name(model, f'{model.config["functions"][0]}-2')
+        for i, own in enumerate(open_dims(model, name)):
+            used.setdefault((name, i), set()).update(own)
     size += sum(INFO.sizes[i] * len(dims) for (_, i), dims in used.items())
     if tuples and model.mlp is not None:
         widths = [sum(tuples.values()), *model.config['hidden_channels'], 1]

@@ -45,7 +45,7 @@ def soft(w, tau):
 
 def subset_weights(edge, x, field):
     """Eqs. 2 to 4, one node and one subset after the other."""
-    w1, w2, tau = edge.lin1.weight, edge.lin2.weight, edge.threshold.weight
+    w1, w2, tau = edge.weight, edge.mix, edge.threshold.weight
     rows = []
     for j in range(len(x)):
         hidden = [
@@ -124,9 +124,11 @@ def make_batch(size=6, drop=0.0):
 
 
 def make_model(info=INFO, **options):
-    model = randomise(FeatNet(info, D, S, E, 2, [5, 4], **options))
+    model = randomise(
+        FeatNet(info, D, S, E, 2, hidden_channels=[5, 4], **options)
+    )
     # No subset is without members, and some of them are pruned:
-    weight = model.edge.lin2.weight.data
+    weight = model.edge.mix.data
     weight.copy_(torch.tensor([[1.5, -0.7], [-0.4, 1.2]]))
     return model
 
@@ -135,6 +137,8 @@ def float_model(info, **options):
     options = {'num_subsets': 3, 'num_queries': 4, **options}
     model = FeatNet(info, 4, hidden_channels=[8], **options)
     randomise(model, 0.5)
+    # No subset is without members:
+    model.edge.mix.data.abs_()
     return model.float()
 
 
@@ -162,8 +166,10 @@ def model_by_loops(model, batch):
         parts = []
         for s in range(S):
             a = torch.cat(list(combined[b, s]))
-            for lin in model.mlp.lins:
-                a = (a @ lin.weight[0, s] + lin.bias[0, s]).clamp(min=0)
+            for weight, bias in zip(
+                model.mlp.weights, model.mlp.biases, strict=True
+            ):
+                a = (a @ weight[s] + bias[s, 0]).clamp(min=0)
             parts.append(a)
         logits.append(model.lin.weight[0] @ torch.cat(parts) + model.lin.bias)
     return torch.cat(logits)

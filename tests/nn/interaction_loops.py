@@ -1,6 +1,5 @@
 """Interactions in plain loops, and operators to compare them with."""
 
-import importlib
 from itertools import combinations
 
 import pytest
@@ -8,9 +7,6 @@ import torch
 from loops import assert_same, layout
 
 from pyg_featgraph.nn import InteractionConv
-
-# The function hides the module of the same name:
-kernel = importlib.import_module('pyg_featgraph.nn.kernels.tuple_product')
 
 N, SIZE, CHANNELS = 5, 6, 3
 
@@ -85,28 +81,33 @@ def reference(conv, x, row, field, size):
     return torch.stack(columns, dim=1)
 
 
-def check(conv, x, drop=(), size=SIZE, n=N, rows=True):
+def check(conv, x, drop=(), size=SIZE, n=N):
     """Both layouts are the same as the loops, which are returned."""
     row, field, _ = layout(size, n, drop)
     # Reads the running statistics before any of the layouts changes them:
     expected = reference(conv, x, row, field, size)
-    edges = conv.edges(field, row, size, n)
+    edges = conv.hyperedges(field, row, size, n)
     mixed = edges[:, torch.randperm(edges.size(1))]
     perm = torch.randperm(len(row))
-    moved = conv.edges(field[perm], row[perm], size, n)
+    moved = conv.hyperedges(field[perm], row[perm], size, n)
+    num = size * len(conv.interactions)
     others = [
-        conv(x, edges, field, size),
-        conv(x, mixed, field, size),
-        conv(x[perm], moved, field[perm], size),
+        conv(x, edges, None, field, num),
+        conv(x, mixed, None, field, num),
+        conv(x[perm], moved, None, field[perm], num),
     ]
     if int(edges[1].max()) // len(conv.interactions) == size - 1:
-        others.append(conv(x, edges, field))
-    if rows:
-        full = x
-        if drop:
-            keep = [k for k in range(size * n) if k not in drop]
-            full = x.new_zeros(size * n, CHANNELS)
-            full = full.index_copy(0, torch.tensor(keep), x)
-        others.append(conv(full.view(size, n, -1)))
+        others.append(conv(x, edges, field=field))
+    full = x
+    if drop:
+        keep = torch.tensor([k for k in range(size * n) if k not in drop])
+        mask = torch.zeros(size * n, dtype=torch.bool)
+        mask[keep] = True
+        # What stands in the place of a missing field means nothing:
+        full = 9 * torch.ones(size * n, CHANNELS, dtype=x.dtype)
+        full = full.index_copy(0, keep, x).view(size, n, -1)
+        others.append(conv(full, mask=mask.view(size, n)))
+        full = full * mask.view(size, n, 1)
+    others.append(conv(full.view(size, n, -1)))
     assert_same(expected, others, [x, *conv.parameters()])
     return expected

@@ -18,7 +18,7 @@ def randomise(adjacency):
 
 def with_mode(adjacency, mode):
     adjacency.set_mode(mode)
-    return adjacency()
+    return adjacency.matrices()
 
 
 def reference(adjacency):
@@ -75,7 +75,7 @@ def test_matches_the_equations(recursive, self_loops, threshold, tau):
     torch.testing.assert_close(adjacency.scores(), scores)
     assert torch.equal(adjacency.edges(), hard == 1)
     assert torch.equal(with_mode(adjacency, 'hard'), hard)
-    assert not adjacency().requires_grad
+    assert not adjacency.matrices().requires_grad
     assert torch.equal(with_mode(adjacency, 'straight_through'), hard)
     torch.testing.assert_close(with_mode(adjacency, 'soft'), soft)
 
@@ -98,7 +98,7 @@ def test_invariants():
     assert ((scores >= 0) & (scores <= 1)).all()
     torch.testing.assert_close(scores[0], weight[0].sigmoid())
     # A temperature of one changes nothing:
-    torch.testing.assert_close(adjacency(), scores)
+    torch.testing.assert_close(adjacency.matrices(), scores)
     # The recursion takes no gradient:
     for k in range(4):
         (grad,) = torch.autograd.grad(
@@ -191,7 +191,7 @@ def test_finite_for_all_weights_and_thresholds(
 def test_a_single_field():
     adjacency = AdjacencyTensor(1, 2)
     adjacency.weight.data.abs_()
-    torch.testing.assert_close(adjacency(), adjacency.weight.sigmoid())
+    torch.testing.assert_close(adjacency.matrices(), adjacency.weight.sigmoid())
     alone = AdjacencyTensor(1, 2, self_loops=False)
     for mode in MODES:
         out = with_mode(alone, mode)
@@ -210,10 +210,25 @@ def test_starts_with_edges_and_keeps_its_temperature():
     adjacency.tau.fill_(0.02)
     other = AdjacencyTensor(8, 3, threshold=0.3)
     other.load_state_dict(adjacency.state_dict())
-    assert torch.equal(other(), adjacency())
+    assert torch.equal(other.matrices(), adjacency.matrices())
     adjacency.reset_parameters()
     assert adjacency.tau == 1
     assert (adjacency.weight != other.weight).all()
+
+
+def test_is_an_edge_module():
+    adjacency = randomise(AdjacencyTensor(3, 2, self_loops=False))
+    last = adjacency.matrices()[1]
+    x = torch.randn(2, 3, 5)
+    assert torch.equal(adjacency(x), last)
+    index, field = torch.tensor([[0, 1, 2], [1, 2, 2]]), torch.tensor([2, 0, 1])
+    expected = torch.stack([last[0, 2], last[1, 0], last[1, 1]])
+    assert torch.equal(adjacency(x[0], index, field), expected)
+    assert last[1, 1] == 0
+    with pytest.raises(ValueError, match="'field' is required"):
+        adjacency(x[0], index)
+    with pytest.raises(ValueError, match='edges for 3 fields'):
+        adjacency(torch.randn(2, 4, 5))
 
 
 def test_arguments():

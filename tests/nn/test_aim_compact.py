@@ -8,6 +8,7 @@ from aim_loops import (
     assert_compact,
     close,
     close_all,
+    gates_of,
     make_batch,
     num_parameters,
     randomise,
@@ -18,6 +19,7 @@ from pyg_featgraph.nn import (
     LR,
     FieldModel,
 )
+from pyg_featgraph.nn.gates import gated
 
 WISE = pytest.mark.parametrize(
     'wise',
@@ -40,7 +42,7 @@ def test_compact(share, orders, wise):
     assert num_parameters(small) <= num_parameters(model)
     if share > 0:
         assert num_parameters(small) < num_parameters(model)
-    assert small.gates() == model.gates()
+    assert gates_of(small) == gates_of(model)
     assert_compact(small)
 
 
@@ -56,12 +58,12 @@ def test_compact_dimensions(share, norm, wise):
 
 
 def test_compact_drops_what_has_no_dimensions():
-    gates = [
-        (['f', 'b'], {'inner': 1.0, 'outer': 2.0}),
-        (['f', 'd'], {'vector': 3.0, 'outer': 4.0}),
-        (['b', 'd', 'c'], {'scalar': 5.0}),
-    ]
-    model = AIM(SLOTS, DIM, gates, dim_gates=True, norm=False)
+    gates = {
+        ('f', 'b'): {'inner': 1.0, 'outer': 2.0},
+        ('f', 'd'): {'vector': 3.0, 'outer': 4.0},
+        ('b', 'd', 'c'): {'scalar': 5.0},
+    }
+    model = AIM(SLOTS, DIM, gated(gates), dim_gates=True, norm=False)
     randomise(model)
     with torch.no_grad():
         for _, conv in model.layer.items():
@@ -71,7 +73,7 @@ def test_compact_drops_what_has_no_dimensions():
         model.dim_gate[1] = torch.tensor([0.0, 1.0, 1.0])
         model.dim_gate[2] = 0
     small = assert_compact(model)
-    assert small.gates() == {(0, 1): {'outer': 2.0}}
+    assert gates_of(small) == {('b', 'f'): {'outer': 2.0}}
     assert [*small.embeddings] == ['outer-2']
     assert small.embeddings['outer-2'].dims == [[0], [1, 2], [], [], [], []]
 
@@ -81,6 +83,25 @@ def test_compact_of_ragged_vectors_with_gates():
     options = {'dims': dims, 'dim_gates': True, 'norm': False}
     model = AIM(SLOTS, DIM, function_wise=False, **options)
     assert_compact(close(randomise(model), 0.3, 0.3))
+
+
+@WISE
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        # The edge looks at node vectors that no interaction uses any more:
+        {'functions': ['vector', 'inner']},
+        {'dim_gates': True, 'norm': False},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize('share', [0.5, 2.0])
+def test_compact_keeps_edges(share, options, wise):
+    model = AIM(SLOTS, DIM, all_gates(2, 3), edge='hadamard', **options, **wise)
+    small = assert_compact(close(randomise(model), share, 0.4))
+    assert len(small.tables) >= 2
+    assert_compact(small)
 
 
 @pytest.mark.parametrize('hidden_channels', [[4], [4, 5]])
@@ -117,7 +138,7 @@ def test_all_gates_closed(options, tmp_path):
     model = close_all(randomise(AIM(SLOTS, DIM, **options)))
     small = assert_compact(model)
     assert num_parameters(small) == 1 + INFO.num_embeddings
-    assert small.gates() == {}
+    assert len(small.gates()) == 0
     assert len(small.interactions(by='edges')) == 0
     batch = make_batch()
     # Without interactions it is a logistic regression:

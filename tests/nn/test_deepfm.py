@@ -14,10 +14,8 @@ from aim_loops import (
     randomise,
 )
 
-from pyg_featgraph.nn import (
-    IPNN,
-    DeepFM,
-)
+from pyg_featgraph.nn import IPNN, DeepFM
+from pyg_featgraph.nn.gates import gated
 
 
 def mlp_by_loops(mlp, x):
@@ -43,10 +41,12 @@ def inner_products(nodes):
     ]
 
 
-FOUND = [
-    (['b', 'd', 'f'], {'outer': 0.5, 'inner': 0.25}),
-    (['a', 'e'], {'vector': -0.5, 'scalar': 0.125}),
-]
+FOUND = gated(
+    {
+        ('b', 'd', 'f'): {'outer': 0.5, 'inner': 0.25},
+        ('a', 'e'): {'vector': -0.5, 'scalar': 0.125},
+    }
+)
 
 
 @pytest.mark.parametrize('training', [False, True])

@@ -14,9 +14,7 @@ from loops import as_nodes
 
 from pyg_featgraph.data import FieldEncoder, FieldInfo, FieldTable
 from pyg_featgraph.datasets import PlantedInteractions
-from pyg_featgraph.nn import (
-    FeatNet,
-)
+from pyg_featgraph.nn import FeatNet
 from pyg_featgraph.training import fit
 
 
@@ -63,14 +61,14 @@ def test_finds_what_is_dead(table, recwarn):
     assert not recwarn
     # One edge, and a query of the last subset:
     model.edge.threshold.weight.data[2, 1] = 60
-    model.edge.lin2.weight.data[1].clamp_(max=0.2)
+    model.edge.mix.data[1].clamp_(max=0.2)
     model.conv.query.data[2, 3] = 0
     edges, subsets, queries = model.dead(table)
     assert edges.nonzero().tolist() == [[2, 1]]
     assert not subsets.any()
     assert queries.nonzero().tolist() == [[2, 3]]
     # A subset:
-    model.edge.lin2.weight.data[0] = -1
+    model.edge.mix.data[0] = -1
     edges, subsets, queries = model.dead(table)
     assert edges[:, 0].all()
     assert subsets.tolist() == [True, False, False]
@@ -100,8 +98,8 @@ def set_by_hand():
     )
     model = FeatNet(info, 4, 1, 3, hidden_channels=[])
     model.embedding.weight.data.copy_(torch.eye(4))
-    torch.nn.init.zeros_(model.edge.lin1.weight)
-    torch.nn.init.constant_(model.edge.lin2.weight, 0.25)
+    torch.nn.init.zeros_(model.edge.weight)
+    torch.nn.init.constant_(model.edge.mix, 0.25)
     for module in (model.edge, model.conv):
         torch.nn.init.constant_(module.threshold.weight, -60)
     model.conv.key.data.copy_(torch.eye(4))
@@ -148,8 +146,7 @@ def test_interactions_of_any_model(table):
     assert len(model.interactions(table, top=3, num_rows=16)) == 3
     with pytest.raises(ValueError, match="pass a table as 'data'"):
         model.interactions(by='edges')
-    for parameter in model.edge.lin2.parameters():
-        torch.nn.init.constant_(parameter, -1)
+    torch.nn.init.constant_(model.edge.mix, -1)
     assert len(model.interactions(table, by='edges')) == 0
 
 
@@ -160,7 +157,9 @@ def test_prunes_columns_without_effect(tmp_path):
         table.subset(slice(*rows))
         for rows in ((0, 8000), (8000, 10_000), (10_000, 12_000))
     ]
-    model = FeatNet(table.info, 8, 4, 8, 4, [32, 32], threshold_init=-3)
+    model = FeatNet(
+        table.info, 8, 4, 8, hidden_channels=[32, 32], threshold_init=-3
+    )
     assert model.monitor(parts[1])['pruned'] == 0
     result = fit(
         model,

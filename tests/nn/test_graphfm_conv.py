@@ -1,31 +1,27 @@
 import pytest
 import torch
-from torch_geometric.testing import assert_module
-from torch_geometric.utils import softmax, to_torch_csc_tensor
+from loops import assert_same, layout, randn, randomise
+from torch_geometric.utils import softmax
 
-from pyg_featgraph.nn import FieldLinear, GraphFMConv, HadamardScore, TopM
-
-
-def complete(num_rows, n, self_loops=True):
-    edges = [
-        (b * n + j, b * n + i)
-        for b in range(num_rows)
-        for i in range(n)
-        for j in range(n)
-        if self_loops or i != j
-    ]
-    return torch.tensor(edges).t()
-
-
-def randomise(module):
-    module.double()
-    for parameter in module.parameters():
-        torch.nn.init.normal_(parameter)
-    return module
+from pyg_featgraph.nn import GraphFMConv, HadamardScore, TopM
 
 
 def leaky(z, slope):
     return z if z > 0 else slope * z
+
+
+def make_edge(m, channels=3, use_score=True, **options):
+    return TopM(HadamardScore(channels, **options), m, binary=not use_score)
+
+
+def scores_by_loops(score, x, candidates):
+    """Eqs. 6 and 7 for one row: the scores of the pairs (i, j)."""
+    out = {}
+    for i, j in candidates:
+        hidden = (score.weight @ (x[i] * x[j]) + score.bias).relu()
+        z = hidden @ score.att + score.att_bias[0]
+        out[i, j] = 1 / (1 + (-z).exp())
+    return out
 
 
 def reference(conv, x, mask=None):
@@ -39,13 +35,14 @@ def reference(conv, x, mask=None):
                 j for j in range(n) if mask is None or bool(mask[i, j])
             ]
             v = {j: x[b, i] * x[b, j] for j in candidates}
-            p = {}
-            for j in candidates:
-                hidden = (conv.score.weight @ v[j] + conv.score.bias).relu()
-                z = hidden @ conv.score.att + conv.score.att_bias[0]
-                p[j] = 1 / (1 + (-z).exp())
+            p = scores_by_loops(
+                conv.edge.edge, x[b], [(i, j) for j in candidates]
+            )
+            p = {j: p[i, j] for j in candidates}
             ranked = sorted(candidates, key=lambda j: (-p[j].item(), j))
-            kept = ranked[: conv.m]
+            kept = ranked[: conv.edge.m]
+            if conv.edge.binary:
+                p = dict.fromkeys(candidates, 1.0)
             heads = []
             for h in range(conv.heads):
                 if conv.variant == 'paper':
@@ -53,16 +50,12 @@ def reference(conv, x, mask=None):
                         j: leaky(conv.att[h] @ v[j], 0.2).exp() for j in kept
                     }
                     total = sum(exp.values()) if exp else 1
-                    weight = {
-                        j: exp[j] / total * (p[j] if conv.use_score else 1)
-                        for j in kept
-                    }
+                    weight = {j: exp[j] / total * p[j] for j in kept}
                 else:
                     exp = {}
                     for j in candidates:
                         c = (conv.att[h] @ v[j] + conv.att_bias[h]).relu()
-                        s = p[j] if conv.use_score else 1.0
-                        exp[j] = (c * s * (j in kept)).exp()
+                        exp[j] = (c * p[j] * (j in kept)).exp()
                     total = sum(exp.values()) if exp else 1
                     weight = {j: exp[j] / total for j in candidates}
                 summed = sum(
@@ -97,84 +90,56 @@ def reference(conv, x, mask=None):
         {'heads': 2, 'concat': False, 'use_score': False},
         {'heads': 2, 'residual': True, 'norm': True},
         {'heads': 2, 'num_fields': 4, 'residual': True, 'norm': True},
-        {'add_self_loops': False, 'heads': 2},
+        {'self_loops': False, 'heads': 2},
     ],
 )
 @pytest.mark.parametrize('m', [1, 2, 9])
 def test_matches_the_equations_in_both_layouts(variant, options, m):
-    conv = randomise(GraphFMConv(3, 2, m, variant=variant, **options))
-    x = torch.randn(3, 4, 3, dtype=torch.double, requires_grad=True)
-    mask = None if conv.add_self_loops else ~torch.eye(4, dtype=torch.bool)
-    edges = complete(3, 4, self_loops=conv.add_self_loops)
-    field = torch.arange(4).repeat(3)
+    names = {'use_score', 'self_loops'} & options.keys()
+    edge = make_edge(m, **{k: options[k] for k in names})
+    options = {k: v for k, v in options.items() if k not in names}
+    conv = randomise(GraphFMConv(3, 2, edge, variant=variant, **options))
+    x = randn(3, 4, 3)
+    mask = None if edge.self_loops else ~torch.eye(4, dtype=torch.bool)
+    _, field, edges = layout(3, 4)
+    edges = edges[:, edges[0] != edges[1]]
 
     expected = reference(conv, x, mask)
     rows = conv(x)
-    nodes = conv(x.flatten(0, 1), edges, field)
-    torch.testing.assert_close(rows, expected)
-    torch.testing.assert_close(nodes, expected.flatten(0, 1))
-
-    grad = torch.randn_like(expected)
+    nodes = conv(x.flatten(0, 1), edges, field=field)
     inputs = [x, *conv.parameters()]
-    grads = [
-        torch.autograd.grad(out, inputs, grad.view_as(out), allow_unused=True)
-        for out in (expected, rows, nodes)
-    ]
-    for want, *got in zip(*grads, strict=True):
-        for g in got:
-            if want is None or g is None:
-                # Unused here, so at most a zero elsewhere:
-                other = g if want is None else want
-                assert other is None or other.abs().max() == 0
-            else:
-                torch.testing.assert_close(g, want)
+    assert_same(expected, [rows, nodes], inputs)
 
 
-@pytest.mark.parametrize('variant', ['paper', 'reference'])
-def test_shared_mask(variant):
-    conv = randomise(GraphFMConv(3, 2, 2, variant=variant))
-    conv.add_self_loops = False
-    x = torch.randn(2, 4, 3, dtype=torch.double)
+def test_some_edges_of_a_graph():
+    # Which of them are there tells who can be selected, in either form:
+    x = randn(2, 4, 3)
     mask = torch.rand(4, 4) < 0.6
     mask[2] = False  # A node without any neighbour.
-    edges = torch.tensor(
-        [
-            (4 * b + j, 4 * b + i)
-            for b in range(2)
-            for i in range(4)
-            for j in range(4)
-            if mask[i, j]
-        ]
-    ).t()
-    expected = reference(conv, x, mask)
-    torch.testing.assert_close(conv(x, mask), expected)
-    torch.testing.assert_close(
-        conv(x.flatten(0, 1), edges), expected.flatten(0, 1)
-    )
-    assert (conv(x, mask)[:, 2] == 0).all()
-    with pytest.raises(ValueError, match=r'boolean mask of shape \[4, 4\]'):
-        conv(x, edges)
+    _, _, edges = layout(2, 4)
+    mask.fill_diagonal_(False)
+    few = edges[:, mask[edges[1] % 4, edges[0] % 4]]
+    for variant in ('paper', 'reference'):
+        conv = randomise(
+            GraphFMConv(3, 2, make_edge(2, self_loops=False), variant=variant)
+        )
+        expected = reference(conv, x, mask).flatten(0, 1)
+        out = conv(x.flatten(0, 1), few)
+        assert_same(expected, [out], [x, *conv.parameters()])
+        assert (out.view(2, 4, 2)[:, 2] == 0).all()
 
 
-@pytest.mark.parametrize('variant', ['paper', 'reference'])
-def test_is_a_pyg_operator(variant):
-    conv = GraphFMConv(8, 4, 3, heads=2, variant=variant)
-    assert str(conv) == (
-        f"GraphFMConv(8, 4, m=3, heads=2, variant='{variant}')"
-    )
-    x, edges = torch.randn(10, 8), complete(2, 5, self_loops=False)
-    out = assert_module(conv, x, edges, expected_size=(10, 8), atol=1e-5)
-    adj = to_torch_csc_tensor(edges, size=(10, 10))
-    torch.testing.assert_close(conv(x, adj.t()), out)
-    with pytest.raises(ValueError, match="'edge_index' is required"):
-        conv(x)
+def test_arguments():
+    for variant in ('paper', 'reference'):
+        conv = GraphFMConv(8, 4, make_edge(3, 8), heads=2, variant=variant)
+        assert str(conv) == f"GraphFMConv(8, 4, heads=2, variant='{variant}')"
     with pytest.raises(ValueError, match="'variant' must be"):
-        GraphFMConv(8, 4, 3, variant='other')
+        GraphFMConv(8, 4, variant='other')
 
 
 def test_attention_weights():
     x = torch.randn(2, 5, 8)
-    conv = GraphFMConv(8, 4, 2, heads=3, use_score=False)
+    conv = GraphFMConv(8, 4, make_edge(2, 8, use_score=False), heads=3)
     out, (edges, alpha) = conv(x, return_attention_weights=True)
     assert edges is None
     assert alpha.size() == (2, 5, 5, 3)
@@ -184,7 +149,7 @@ def test_attention_weights():
 
     assert isinstance(conv(x, return_attention_weights=False), torch.Tensor)
     out, (edges, alpha2) = conv(
-        x.flatten(0, 1), complete(2, 5), return_attention_weights=True
+        x.flatten(0, 1), layout(2, 5)[2], return_attention_weights=True
     )
     assert alpha2.size() == (edges.size(1), 3)
     dense = torch.zeros(10, 5, 3)
@@ -193,12 +158,12 @@ def test_attention_weights():
 
 
 def test_invariants():
-    conv = randomise(GraphFMConv(6, 4, 3, heads=2))
+    conv = randomise(GraphFMConv(6, 4, make_edge(3, 6), heads=2))
     x = torch.randn(4, 7, 6, dtype=torch.double)
-    p = conv.score(x)
+    p = conv.edge.edge(x)
     torch.testing.assert_close(p, p.mT)
     assert ((p > 0) & (p < 1)).all()
-    assert (conv.edge_weight(x) > 0).sum(2).eq(3).all()
+    assert (conv.edge(x) > 0).sum(2).eq(3).all()
 
     perm = torch.randperm(7)
     torch.testing.assert_close(conv(x[:, perm]), conv(x)[:, perm])
@@ -206,28 +171,28 @@ def test_invariants():
     x[:, 3] = 0
     assert (conv(x)[:, 3] == 0).all()
 
-    every = randomise(GraphFMConv(6, 4, 7))
-    beyond = GraphFMConv(6, 4, 99).double()
+    every = randomise(GraphFMConv(6, 4, make_edge(7, 6)))
+    beyond = GraphFMConv(6, 4, make_edge(99, 6)).double()
     beyond.load_state_dict(every.state_dict())
     torch.testing.assert_close(every(x), beyond(x))
 
     # Frozen weights make the layer homogeneous of degree two; with a single
     # neighbour the attention is constant and only the score can change:
-    single = randomise(GraphFMConv(6, 4, 1, use_score=False))
-    for parameter in single.score.parameters():
+    single = randomise(GraphFMConv(6, 4, make_edge(1, 6, use_score=False)))
+    for parameter in single.edge.parameters():
         parameter.data.zero_()
     torch.testing.assert_close(single(2 * x), 4 * single(x))
 
 
 def test_gradient_reaches_the_selector():
     for variant in ('paper', 'reference'):
-        conv = GraphFMConv(6, 4, 3, variant=variant)
+        conv = GraphFMConv(6, 4, make_edge(3, 6), variant=variant)
         conv(torch.randn(8, 7, 6)).square().sum().backward()
-        assert conv.score.weight.grad.abs().max() > 0
+        assert conv.edge.edge.weight.grad.abs().max() > 0
 
 
 def test_dropout_is_the_same_op_in_training():
-    conv = randomise(GraphFMConv(6, 4, 3, heads=2, dropout=0.5))
+    conv = randomise(GraphFMConv(6, 4, make_edge(3, 6), heads=2, dropout=0.5))
     x = torch.randn(3, 7, 6, dtype=torch.double, requires_grad=True)
     torch.manual_seed(3)
     out, (_, alpha) = conv(x, return_attention_weights=True)
@@ -248,58 +213,9 @@ def test_dropout_is_the_same_op_in_training():
     torch.testing.assert_close(conv(x), conv(x))
 
 
-def test_top_m_ties_go_to_the_lowest_index():
-    score = torch.tensor([[[0.5, 0.9, 0.5, 0.5]]]).expand(1, 4, 4)
-    keep = TopM(2)(score)
-    assert keep[0, 0].tolist() == [True, True, False, False]
-    assert TopM(2, ties='all')(score)[0, 0].all()
-    edges = complete(1, 4)
-    perm = torch.randperm(16)
-    flat = score.flatten()
-    for ties in ('lowest', 'all'):
-        select = TopM(2, ties)
-        torch.testing.assert_close(select(flat, edges), select(score).flatten())
-        torch.testing.assert_close(
-            select(flat[perm], edges[:, perm]), select(score).flatten()[perm]
-        )
-    for wrong in ({'m': 0}, {'m': 1, 'ties': 'none'}):
-        with pytest.raises(ValueError, match='must be'):
-            TopM(**wrong)
-
-
-def test_top_m_on_random_scores_with_many_ties():
-    score = torch.randint(0, 4, (50, 6, 6)).float()
-    for m in range(1, 8):
-        keep = TopM(m)(score)
-        order = score.sort(dim=-1, descending=True, stable=True).indices
-        expected = torch.zeros_like(keep).scatter_(-1, order[..., :m], True)
-        assert torch.equal(keep, expected)
-
-
-def test_hadamard_score_layouts():
-    score = randomise(HadamardScore(5))
-    for n in (1, 2, 5, 6):
-        x = torch.randn(3, n, 5, dtype=torch.double)
-        flat = score(x.flatten(0, 1), complete(3, n))
-        torch.testing.assert_close(score(x).flatten(), flat)
-    assert str(score) == 'HadamardScore(5, 16)'
-
-
-def test_field_linear():
-    lin = randomise(FieldLinear(3, 2, num_fields=4))
-    x = torch.randn(2, 4, 3, dtype=torch.double)
-    field = torch.arange(4).repeat(2)
-    perm = torch.randperm(8)
-    out = lin(x).flatten(0, 1)
-    got = lin(x.flatten(0, 1)[perm], field[perm])
-    torch.testing.assert_close(got, out[perm])
-    with pytest.raises(ValueError, match="'field' is required"):
-        lin(x.flatten(0, 1))
-
-
 def test_weights_sum_to_one_in_a_large_graph_of_ragged_rows():
-    conv = GraphFMConv(4, 4, 2, use_score=False)
-    edges = torch.cat([complete(1, 3), complete(1, 5) + 3], dim=1)
+    conv = GraphFMConv(4, 4, make_edge(2, 4, use_score=False))
+    edges = torch.cat([layout(1, 3)[2], layout(1, 5)[2] + 3], dim=1)
     _, (edges, alpha) = conv(
         torch.randn(8, 4), edges, return_attention_weights=True
     )

@@ -17,8 +17,6 @@ from featnet_loops import (
 )
 from loops import assert_same, layout
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch_geometric.explain.algorithm.utils import set_masks
-from torch_geometric.nn import MessagePassing
 
 from pyg_featgraph.nn import InducedSetConv, SubsetEdge
 from pyg_featgraph.nn.kernels import induced_set as kernel
@@ -31,21 +29,22 @@ def check_conv(conv, drop, size=B):
     values = torch.stack(list(scores.values()))
     assert 0 < (values == 0).sum() < len(values)
     perm = torch.randperm(len(row))
-    edges = conv.edges(weight[perm], row[perm])
+    edges, value = conv.hyperedges(weight[perm], row[perm])
     # What is pruned makes no edge, and so no message:
     assert edges.size(1) == (weight != 0).sum()
-    mixed = edges[:, torch.randperm(edges.size(1))]
+    other = torch.randperm(edges.size(1))
 
     def rows():
-        return [to_rows(v, row, field, size) for v in (x, weight)]
+        out = [to_rows(v, row, field, size) for v in (x, weight)]
+        return out[0], None, out[1].mT
 
-    def nodes(edge_index):
-        return x[perm], weight[perm], edge_index, field[perm]
+    def nodes(order):
+        return x[perm], edges[:, order], value[order], field[perm]
 
     others = [
         conv(*rows()),
-        conv(*nodes(edges), size),
-        conv(*nodes(mixed), size),
+        conv(*nodes(slice(None)), size * S),
+        conv(*nodes(other), size * S),
     ]
     assert_same(expected, others, [x, weight, *conv.parameters()])
     # The scores are those in the sums:
@@ -54,7 +53,7 @@ def check_conv(conv, drop, size=B):
         torch.testing.assert_close(out[b, i, s, e], score)
     target = edges[1].div(S, rounding_mode='floor'), field[perm][edges[0]]
     torch.testing.assert_close(
-        conv.scores(*nodes(edges)), out[*target, edges[1] % S]
+        conv.scores(*nodes(slice(None))), out[*target, edges[1] % S]
     )
 
 
@@ -83,19 +82,36 @@ def test_rows_without_edges():
     x, weight = random_nodes(N), random_weights(N)
     weight.data.fill_(0.5)
     field, batch = torch.arange(N), torch.zeros(N, dtype=torch.long)
-    edges = conv.edges(weight, batch)
-    out = conv(x, weight, edges, field, 3)
+    edges = conv.hyperedges(weight, batch)
+    out = conv(x, *edges, field, 3 * S)
     assert out.size() == (3, S, E, D)
     assert (out[1:] == 0).all()
-    torch.testing.assert_close(conv(x, weight, edges, field), out[:1])
+    torch.testing.assert_close(conv(x, *edges, field), out[:1])
     # The row is there without its last subset, too:
     weight.data[:, -1] = 0
-    first = conv(x, weight, conv.edges(weight, batch), field)
+    first = conv(x, *conv.hyperedges(weight, batch), field)
     torch.testing.assert_close(first[:, :-1], out[:1, :-1])
-    none = conv.edges(0 * weight, batch)
-    assert none.size() == (2, 0)
-    assert conv(x, weight, none, field).size() == (0, S, E, D)
-    assert (conv(x, weight, none, field, 2) == 0).all()
+    none = conv.hyperedges(0 * weight, batch)
+    assert none[0].size() == (2, 0)
+    assert conv(x, *none, field).size() == (0, S, E, D)
+    assert (conv(x, *none, field, 2 * S) == 0).all()
+
+
+def test_fields_that_are_left_out():
+    conv = make_conv()
+    x, weight = torch.randn(2, B, N, D).double(), torch.rand(S, N).double()
+    mask = torch.rand(B, N) < 0.6
+    zero = weight * mask.unsqueeze(1)
+    torch.testing.assert_close(
+        conv(x[0], edge_weight=weight, mask=mask),
+        conv(x[0], edge_weight=zero),
+    )
+    torch.testing.assert_close(
+        conv(x[0], mask=mask), conv(x[0], edge_weight=mask[:, None] * weight**0)
+    )
+    for size in ((B, N, S), (N, S), (S, N + 1), (B, N)):
+        with pytest.raises(ValueError, match=r"'edge_weight' must have shape"):
+            conv(x[0], edge_weight=torch.rand(size).double())
 
 
 @pytest.mark.parametrize('options', SHARES, ids=str)
@@ -103,17 +119,17 @@ def test_invariants_of_the_attention(options):
     conv = make_conv(**options)
     x = torch.randn(B, N, D, dtype=torch.double)
     weight = random_weights(B * N).detach().view(B, N, S)
-    out, score = conv(x, weight), conv.scores(x, weight)
+    out, score = conv(x, None, weight.mT), conv.scores(x, None, weight.mT)
     assert out.size() == (B, S, E, D)
     assert (score >= 0).all()
     # A pruned field has no score:
     assert (score[weight == 0] == 0).all()
     # Rows are independent:
-    torch.testing.assert_close(conv(x[1:3], weight[1:3]), out[1:3])
+    torch.testing.assert_close(conv(x[1:3], None, weight.mT[1:3]), out[1:3])
     # The order of the fields means nothing, if thresholds move along:
     perm = torch.tensor([2, 0, 3, 1])
     tau = conv.threshold.weight
-    moved = x[:, perm], weight[:, perm]
+    moved = x[:, perm], None, weight[:, perm].mT
     assert (conv(*moved) - out).abs().max() > 0.01
     tau.data = tau.data[perm]
     torch.testing.assert_close(conv(*moved), out)
@@ -122,37 +138,39 @@ def test_invariants_of_the_attention(options):
     member = weight.unsqueeze(3) * x.unsqueeze(2)
     summed = torch.einsum('bnse,bnsd->bsed', score, member)
     torch.testing.assert_close(summed, out)
-    assert (conv(0 * x, weight) == 0).all()
+    assert (conv(0 * x, None, weight.mT) == 0).all()
     # Thresholds are plain ReLU at one end:
     torch.nn.init.constant_(tau, -60)
-    plain = conv.scores(x, weight)
+    plain = conv.scores(x, None, weight.mT)
     assert (plain >= score).all()
     torch.nn.init.constant_(tau, 60)
-    torch.testing.assert_close(conv.scores(x, weight), (plain - 1).relu())
+    torch.testing.assert_close(
+        conv.scores(x, None, weight.mT), (plain - 1).relu()
+    )
     # And without them doubled members have fourfold sums:
     torch.nn.init.constant_(tau, -60)
-    torch.testing.assert_close(conv(2 * x, weight), 4 * conv(x, weight))
-    torch.testing.assert_close(conv(x, 2 * weight), 4 * conv(x, weight))
+    out = conv(x, None, weight.mT)
+    torch.testing.assert_close(conv(2 * x, None, weight.mT), 4 * out)
+    torch.testing.assert_close(conv(x, None, 2 * weight.mT), 4 * out)
 
 
 def test_pruned_edges_have_no_gradient():
     edge, conv = randomise(SubsetEdge(D, N, S, 2)), make_conv()
     torch.nn.init.constant_(edge.threshold.weight, -2)
     edge.threshold.weight.data[1, 0] = 60
-    edge.lin2.weight.data.abs_()
+    edge.mix.data.abs_()
     x = torch.randn(B, N, D, dtype=torch.double, requires_grad=True)
-    weight = edge(x)
+    weight = edge.members(x)
     weight.retain_grad()
     assert (weight[:, 1, 0] == 0).all()
-    conv(x, weight).square().sum().backward()
+    conv(x, None, weight.mT).square().sum().backward()
     assert (weight.grad[:, 1, 0] == 0).all()
     assert (edge.threshold.weight.grad[1, 0] == 0).all()
     assert (edge.threshold.weight.grad != 0).sum() == N * S - 1
 
 
-def test_is_a_pyg_operator_up_to_its_arguments():
+def test_parameters():
     conv = InducedSetConv(8, 5, 3, 2)
-    assert isinstance(conv, MessagePassing)
     assert str(conv) == (
         'InducedSetConv(8, num_fields=5, num_subsets=3, num_queries=2)'
     )
@@ -162,30 +180,16 @@ def test_is_a_pyg_operator_up_to_its_arguments():
         'key': [1, 8, 8],
         'threshold.weight': [5, 1, 2],
     }
-    row, field, _ = layout(2, 5)
-    weight = torch.ones(10, 3)
-    edges = conv.edges(weight, row)
+    row, _, _ = layout(2, 5)
+    edges, weight = conv.hyperedges(torch.ones(10, 3), row)
     assert edges[:, :4].tolist() == [[0, 0, 0, 1], [0, 1, 2, 0]]
     assert edges[:, -1].tolist() == [9, 5]
+    assert (weight == 1).all()
     x = torch.randn(10, 8)
-    for missing in ({}, {'edge_index': edges}, {'field': field}):
-        with pytest.raises(ValueError, match="need 'edge_index' and 'field'"):
-            conv(x, weight, **missing)
-    with pytest.raises(ValueError, match='have none'):
-        conv(x.view(2, 5, 8), weight.view(2, 5, 3), edges, field)
-
-
-def test_masks_of_edges_scale_messages():
-    conv = make_conv()
-    row, field, _ = layout(B, N)
-    x, weight = random_nodes(B * N), random_weights(B * N)
-    edges = conv.edges(weight, row)
-    mask = torch.zeros(edges.size(1), dtype=torch.double)
-    keep = torch.randperm(edges.size(1))[:7]
-    mask[keep] = 1
-    expected = conv(x, weight, edges[:, keep], field, B)
-    set_masks(conv, mask, edges, apply_sigmoid=False)
-    torch.testing.assert_close(conv(x, weight, edges, field, B), expected)
+    with pytest.raises(ValueError, match="'field' is required"):
+        conv(x, edges)
+    with pytest.raises(ValueError, match=r'must have shape \[30\]'):
+        conv(x, edges, weight[1:])
 
 
 def kernel_inputs(size=3, dtype=torch.double, grad=True):

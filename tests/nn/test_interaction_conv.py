@@ -1,5 +1,4 @@
 import copy
-import importlib
 from itertools import combinations
 
 import pytest
@@ -15,15 +14,12 @@ from interaction_loops import (
     make,
     nodes_of,
 )
-from loops import layout
+from loops import assert_same, layout
 from torch_geometric.explain import Explainer, GNNExplainer
 from torch_geometric.explain.algorithm.utils import set_masks
 from torch_geometric.nn import MessagePassing
 
 from pyg_featgraph.nn import InteractionConv
-
-# The function hides the module of the same name:
-kernel = importlib.import_module('pyg_featgraph.nn.kernels.tuple_product')
 
 
 @all_functions
@@ -31,7 +27,7 @@ kernel = importlib.import_module('pyg_featgraph.nn.kernels.tuple_product')
 @pytest.mark.parametrize('training', [True, False])
 def test_matches_the_equations_in_both_layouts(function, order, training):
     conv = make(function, order).train(training)
-    assert conv.norm.eps == 1e-3
+    assert (conv.norm.eps, conv.norm.momentum) == (1e-3, 0.01)
     check(conv, nodes_of(SIZE))
 
 
@@ -62,22 +58,24 @@ def test_interactions_with_absent_members_are_zero(function, order, norm):
                 absent = any(N * b + i in drop for i in members)
                 assert (expected[b, q] == 0) == absent
         row, field, _ = layout(SIZE, N, drop)
-        out = conv(x, conv.edges(field, row, SIZE, N), field, SIZE)
+        edges = conv.hyperedges(field, row, SIZE, N)
+        num = SIZE * conv.num_hyperedges
+        out = conv(x, edges, None, field, num)
         assert torch.equal(out == 0, expected == 0)
 
 
 def test_rows_without_edges():
     conv = make('vector', norm=False)
     x, field = nodes_of(1), torch.arange(N)
-    edges = conv.edges(field, torch.zeros(N, dtype=torch.long), 3, N)
-    out = conv(x, edges, field, 3)
+    edges = conv.hyperedges(field, torch.zeros(N, dtype=torch.long), 3, N)
+    out = conv(x, edges, num_edges=21)
     assert out.size() == (3, 7)
     assert (out[1:] == 0).all()
     # The last rows are not known of:
-    torch.testing.assert_close(conv(x, edges, field), out[:1])
+    torch.testing.assert_close(conv(x, edges), out[:1])
     none = edges[:, :0]
-    assert conv(x, none, field).size() == (0, 7)
-    assert (conv(x, none, field, 2) == 0).all()
+    assert conv(x, none).size() == (0, 7)
+    assert (conv(x, none, num_edges=14) == 0).all()
 
 
 @all_functions
@@ -96,7 +94,7 @@ def test_gradients_where_factors_are_zero(function, order):
     x = x.flatten(0, 1).requires_grad_()
     check(conv, x)
     row, field, _ = layout(SIZE, N)
-    nodes = conv(x, conv.edges(field, row, SIZE, N), field)
+    nodes = conv(x, conv.hyperedges(field, row, SIZE, N), field=field)
     for out in (nodes, conv(x.view(SIZE, N, -1))):
         (grad,) = torch.autograd.grad(out[3, 0], x, retain_graph=True)
         grad = grad.view(SIZE, N, CHANNELS)
@@ -159,19 +157,64 @@ def test_is_a_pyg_operator_up_to_its_arguments():
         'norm.num_batches_tracked',
     }
     row, field, _ = layout(2, 3)
-    edges = conv.edges(field, row, 2, 3)
+    edges = conv.hyperedges(field, row, 2, 3)
     # Each interaction of each row has its members as sources:
     assert edges.tolist() == [
         [0, 1, 1, 2, 3, 4, 4, 5],
         [0, 0, 1, 1, 2, 2, 3, 3],
     ]
     x = torch.randn(6, 8)
-    assert conv(x, edges, field).size() == (2, 2)
-    for missing in ({}, {'edge_index': edges}, {'field': field}):
-        with pytest.raises(ValueError, match="need 'edge_index' and 'field'"):
-            conv(x, **missing)
-    with pytest.raises(ValueError, match='have none'):
-        conv(x.view(2, 3, 8), edges, field)
+    assert conv(x, edges).size() == (2, 2)
+    for args in (
+        {'x': x},
+        {'x': x, 'field': field},
+        {'x': x.view(2, 3, 8), 'hyperedge_index': edges},
+    ):
+        with pytest.raises(ValueError, match='need the edges'):
+            conv(**args)
+    with pytest.raises(ValueError, match="'num_edges' must be a multiple of 2"):
+        conv(x, edges, num_edges=3)
+    with pytest.raises(ValueError, match="'mask' must have shape"):
+        conv(x.view(2, 3, 8), mask=torch.ones(2, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match="'hyperedge_weight' must have shape"):
+        conv(x, edges, torch.ones(3))
+    outer = InteractionConv(8, [(0, 1), (2, 1)], 'outer')
+    with pytest.raises(ValueError, match="'field' is required"):
+        outer(x, edges)
+
+
+@all_functions
+@all_orders
+def test_weights_of_interactions(function, order):
+    conv = make(function, order)
+    row, field, _ = layout(SIZE, N)
+    edges = conv.hyperedges(field, row, SIZE, N)
+    x = nodes_of(SIZE)
+    rows = x.view(SIZE, N, CHANNELS)
+    pairs = torch.randn(SIZE, N, N, dtype=torch.double, requires_grad=True)
+    # The product over all pairs of members, of either direction the mean:
+    columns = []
+    for q in conv.interactions:
+        column = torch.ones(SIZE, dtype=torch.double)
+        for i, j in combinations(q, 2):
+            column = column * (pairs[:, i, j] + pairs[:, j, i]) / 2
+        columns.append(column)
+    weight = torch.stack(columns, dim=1)
+    # They come behind the normalisation, which does not see them:
+    expected = weight * conv(rows)
+    given = conv.pair_weight(pairs)
+    others = [
+        conv(rows, hyperedge_weight=given),
+        conv(rows, hyperedge_weight=given.flatten()),
+        conv(x, edges, given.flatten(), field),
+    ]
+    assert_same(expected, others, [x, pairs, *conv.parameters()])
+    # The same for all rows:
+    shared = conv.pair_weight(pairs[0])
+    assert shared.size() == (conv.num_hyperedges,)
+    expected = weight[0] * conv(rows)
+    for out in (conv(rows, None, shared), conv(x, edges, shared, field)):
+        torch.testing.assert_close(out, expected)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +225,7 @@ def test_is_a_pyg_operator_up_to_its_arguments():
         ([(0,), (1,)], 'inner', 'at least two'),
         ([], 'inner', 'at least two'),
         ([(0, 1), (2, 2)], 'inner', 'repeats a field'),
+        ([(0, 1), (2, 3), (1, 0)], 'inner', r'has \(0, 1\) more than once'),
     ],
 )
 def test_rejects_what_is_no_interaction(interactions, function, match):
@@ -193,11 +237,15 @@ def test_rejects_what_is_no_interaction(interactions, function, match):
 def test_masks_of_edges_scale_messages(function):
     conv = make(function, norm=False, gate=None)
     row, field, _ = layout(SIZE, N)
-    edges = conv.edges(field, row, SIZE, N)
+    edges = conv.hyperedges(field, row, SIZE, N)
     x, mask = nodes_of(SIZE), torch.rand(edges.size(1), dtype=torch.double)
-    out = conv(x, edges, field)
+    out = conv(x, edges, field=field)
+    # By default, masks are those of edges between nodes:
     set_masks(conv, mask, edges, apply_sigmoid=False)
-    masked = conv(x, edges, field)
+    assert torch.equal(conv(x, edges, field=field), out)
+    conv.explain = None
+    set_masks(conv, mask, edges, apply_sigmoid=False)
+    masked = conv(x, edges, field=field)
     # The product of the masks of all members:
     scale = torch.ones(SIZE * 7, dtype=torch.double)
     for edge, target in enumerate(edges[1].tolist()):
@@ -210,9 +258,10 @@ class Pairs(torch.nn.Module):
         super().__init__()
         pairs = list(combinations(range(N), 2))
         self.conv = InteractionConv(CHANNELS, pairs, norm=False)
+        self.conv.explain = None
 
-    def forward(self, x, edge_index, field, size):
-        return self.conv(x, edge_index, field, size).sum(1)
+    def forward(self, x, edge_index, num):
+        return self.conv(x, edge_index, num_edges=num).sum(1)
 
 
 def test_members_of_interactions_can_be_explained():
@@ -226,9 +275,9 @@ def test_members_of_interactions_can_be_explained():
         model_config={'mode': 'regression', 'task_level': 'graph'},
     )
     row, field, _ = layout(2, N)
-    edges = model.conv.edges(field, row, 2, N)
+    edges = model.conv.hyperedges(field, row, 2, N)
     x = torch.randn(2 * N, CHANNELS)
-    out = explainer(x, edges, field=field, size=2)
+    out = explainer(x, edges, num=20)
     assert out.edge_mask.size() == (2 * 10 * 2,)
     assert (out.edge_mask > 0).all()
 
@@ -273,13 +322,13 @@ def test_mixed_precision(function, order):
     for dtype in (torch.float, torch.bfloat16):
         x = torch.randn(16, N, CHANNELS).to(dtype).requires_grad_()
         row, field, _ = layout(16, N)
-        edges = conv.edges(field, row, 16, N)
+        edges = conv.hyperedges(field, row, 16, N)
         expected = conv(x.float())
         inputs = [x, *conv.parameters()]
         grad = torch.randn_like(expected)
         want = torch.autograd.grad(expected, inputs, grad)
         with torch.autocast('cpu', torch.bfloat16):
-            outs = conv(x), conv(x.flatten(0, 1), edges, field)
+            outs = conv(x), conv(x.flatten(0, 1), edges, field=field)
         for out in outs:
             got = torch.autograd.grad(out, inputs, grad.to(out.dtype))
             pairs = zip((out, *got), (expected, *want), strict=True)

@@ -1,5 +1,4 @@
 import copy
-import importlib
 from itertools import combinations
 
 import torch
@@ -15,11 +14,8 @@ from interaction_loops import (
     some,
 )
 
-from pyg_featgraph.nn import InteractionConv
+from pyg_featgraph.nn import InteractionConv, Nodes
 from pyg_featgraph.nn.models.fm import second_order
-
-# The function hides the module of the same name:
-kernel = importlib.import_module('pyg_featgraph.nn.kernels.tuple_product')
 
 
 def test_inner_products_of_all_pairs_are_those_of_fm():
@@ -29,7 +25,7 @@ def test_inner_products_of_all_pairs_are_those_of_fm():
     x = torch.randn(SIZE, N, CHANNELS, dtype=torch.double)
     expected = 0.5 * (x.sum(1).square() - x.square().sum(1)).sum(1)
     torch.testing.assert_close(conv(x).sum(1), expected)
-    torch.testing.assert_close(second_order(x, None), expected)
+    torch.testing.assert_close(second_order(x, Nodes((x,))), expected)
 
 
 @all_orders

@@ -58,20 +58,21 @@ def test_soft_threshold_starts_open():
 
 def test_weights_shrink_and_vanish_below_the_threshold():
     edge = randomise(SubsetEdge(D, N, S, 2))
+    edge.mix.data.copy_(torch.tensor([[1.0, -0.6], [-0.4, 0.8]]))
     x = torch.randn(200, N, D, dtype=torch.double)
-    p = edge.lin2(edge.lin1(x).sigmoid()).relu()
-    out, threshold = edge(x), edge.threshold.threshold
+    p = ((x @ edge.weight.t()).sigmoid() @ edge.mix.t()).relu()
+    out, threshold = edge.members(x), edge.threshold.threshold
     assert (out <= p).all()
     assert torch.equal(out > 0, p > threshold)
     assert 0 < (out > 0).sum() < (p > 0).sum() < p.numel()
     # A plain ReLU at one end, and not zero at the other:
     torch.nn.init.constant_(edge.threshold.weight, -60)
-    torch.testing.assert_close(edge(x), p)
+    torch.testing.assert_close(edge.members(x), p)
     scale = 1.5 / p.max()
-    edge.lin2.weight.data.mul_(scale)
+    edge.mix.data.mul_(scale)
     torch.nn.init.constant_(edge.threshold.weight, 60)
-    torch.testing.assert_close(edge(x), (scale * p - 1).relu())
-    assert (edge(x) > 0).any()
+    torch.testing.assert_close(edge.members(x), (scale * p - 1).relu())
+    assert (edge.members(x) > 0).any()
 
 
 # The edges to subsets.
@@ -83,36 +84,54 @@ def test_subset_edge_is_equations_2_to_4():
     x = random_nodes(len(row))
     expected = subset_weights(edge, x, field)
     assert 0 < (expected == 0).sum() < expected.numel()
-    rows = edge(to_rows(x, row, field))[row, field]
+    rows = edge.members(to_rows(x, row, field))[row, field]
     perm = torch.randperm(len(row))
-    nodes = edge(x[perm], field[perm])[perm.argsort()]
+    nodes = edge.members(x[perm], field[perm])[perm.argsort()]
     assert_same(expected, [rows, nodes], [x, *edge.parameters()])
 
 
 def test_zero_vectors_have_weights_but_make_no_messages():
     edge, conv = randomise(SubsetEdge(D, N, S, 2)), make_conv()
-    edge.lin2.weight.data.abs_()
-    edge.lin2.weight.data.add_(1)
+    edge.mix.data.abs_()
+    edge.mix.data.add_(1)
     x = torch.zeros(1, N, D, dtype=torch.double)
-    p = (0.5 * edge.lin2.weight.sum(1)).relu()
+    p = (0.5 * edge.mix.sum(1)).relu()
     expected = (p - edge.threshold.threshold).relu()
-    torch.testing.assert_close(edge(x)[0], expected)
-    assert (edge(x) > 0).any()
-    assert (conv(x, edge(x)) == 0).all()
+    torch.testing.assert_close(edge.members(x)[0], expected)
+    assert (edge.members(x) > 0).any()
+    assert (conv(x, edge_weight=edge.members(x).mT) == 0).all()
 
 
 def test_no_subset_starts_without_members():
     for _ in range(50):
         edge = SubsetEdge(16, 10, 20, 4)
-        assert (edge(torch.randn(8, 10, 16)) > 0).all()
-    p = torch.stack([SubsetEdge(16, 10, 20)(torch.randn(8, 10, 16))])
+        assert (edge.members(torch.randn(8, 10, 16)) > 0).all()
+    p = torch.stack([SubsetEdge(16, 10, 20).members(torch.randn(8, 10, 16))])
     assert 0.4 < p.mean() < 0.6
     assert str(edge) == 'SubsetEdge(16, num_fields=10, num_subsets=20, rank=4)'
 
 
+def test_shared_subsets_make_edges_between_fields():
+    edge = randomise(SubsetEdge(D, N, S, 2))
+    edge.mix.data.abs_()
+    row, field, edges = layout(B, N, DROP)
+    x = random_nodes(len(row))
+    member = subset_weights(edge, x, field)
+    expected = torch.stack(
+        [
+            sum(member[i, s] * member[j, s] for s in range(S)) / S
+            for j, i in edges.t().tolist()
+        ]
+    )
+    assert (expected > 0).any()
+    inputs = [x, *edge.parameters()]
+    assert_same(expected, [edge(x, edges, field)], inputs)
+
+
 def test_subset_edge_needs_fields_of_nodes():
     edge = SubsetEdge(D, N, S)
-    with pytest.raises(ValueError, match="need 'field'"):
-        edge(torch.randn(7, D))
-    with pytest.raises(ValueError, match='have none'):
-        edge(torch.randn(2, N, D), torch.arange(N))
+    for size in ((7, D), (2, N + 1, D)):
+        with pytest.raises(ValueError, match="'field' is required"):
+            edge.members(torch.randn(size))
+    shared = SubsetEdge(D, num_subsets=S)
+    assert shared.members(torch.randn(7, D)).size() == (7, S)

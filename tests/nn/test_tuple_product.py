@@ -109,6 +109,66 @@ def test_plan_has_every_tuple_once(order):
     assert [tuples[i] for i in plan.permutation] == seen
 
 
+@all_orders
+@pytest.mark.parametrize('weighted', [True, False])
+@pytest.mark.parametrize('consecutive', [True, False])
+def test_the_last_chunk_of_a_group(order, weighted, consecutive, monkeypatch):
+    """Five sets that share all members but one, two at a time: 2 + 2 + 1."""
+    others = range(order, order + 5) if consecutive else (4, 6, 7, 9, 10)
+    tuples = [(*range(order - 1), other) for other in others]
+    plan = plan_tuples(tuples)
+    assert plan.ptr == [0, 5]
+    assert (plan.starts[0] >= 0) == consecutive
+    x = torch.randn(SIZE, 11, CHANNELS, dtype=torch.double)
+    monkeypatch.setattr(kernel, '_CPU_CHUNK', 2 * SIZE * CHANNELS * 8)
+    pieces = [
+        part
+        for _, part, _ in kernel._pieces(
+            x.permute(1, 2, 0), plan.shared, plan.ptr, plan.starts
+        )
+    ]
+    assert pieces == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    inputs, weight = [x.requires_grad_()], None
+    if weighted:
+        weight = torch.randn(5, CHANNELS, dtype=torch.double)
+        inputs.append(weight.requires_grad_())
+    out = tuple_product(x, weight, plan)
+    assert_same(gather_and_multiply(x, weight, tuples), [out], inputs)
+    # Each set reaches its own member and weight, and no other:
+    for q, other in enumerate(others):
+        grads = torch.autograd.grad(out[0, q], inputs, retain_graph=True)
+        reached = (grads[0][0] != 0).all(dim=1).nonzero().flatten().tolist()
+        assert reached == [*range(order - 1), other]
+        if weighted:
+            assert (grads[1] != 0).any(dim=1).nonzero().tolist() == [[q]]
+
+
+@all_orders
+@pytest.mark.parametrize('weighted', [True, False])
+def test_stays_in_single_precision_under_autocast(order, weighted):
+    plan = plan_tuples(list(combinations(range(6), order)))
+    sets = plan.other, plan.shared, plan.ptr, plan.starts
+    num = comb(6, order)
+    x = torch.randn(SIZE, 6, CHANNELS).bfloat16()
+    weight = torch.randn(num, CHANNELS) if weighted else None
+    grad = torch.randn(num, SIZE).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        out = kernel._tuple_product(x, weight, *sets)
+        grads = kernel._tuple_product_backward(grad, x, weight, *sets)
+    assert torch.equal(out, kernel._tuple_product(x.float(), weight, *sets))
+    want = kernel._tuple_product_backward(
+        grad.float(), x.float(), weight, *sets
+    )
+    for one, two in zip(grads, want, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, two)
+    x.requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        tuple_product(x, weight, plan).square().sum().backward()
+    assert x.grad.dtype == torch.bfloat16
+    assert x.grad.isfinite().all()
+
+
 class Largest(TorchDispatchMode):
     """The number of elements of the largest tensor ever made."""
 

@@ -113,8 +113,15 @@ def test_pool(pool, parts):
         model.layer.convs['vector-2'].gate[:2] = torch.tensor([-9.0, 8.0])
         model.layer.convs['inner-2'].gate[5:] = 0
     out = search._extend(model, 3, pool)
-    assert out.gates() | model.gates() == out.gates()
-    triples = [q for q in out.gates() if len(q) == 3]
+    before = {x.fields: x.detail for x in model.gates()}
+    after = {x.fields: x.detail for x in out.gates()}
+    assert before.items() <= after.items()
+    names = parts[0].info.names
+    gates = {
+        tuple(sorted(names.index(x) for x in e.fields)): e.detail['functions']
+        for e in out.gates().of_order(3)
+    }
+    triples = sorted(gates)
     n, size = 6, {None: 3, 'all': comb(6, 2)}.get(pool, pool)
     best = model.interactions(by='edges').top(size)
     members = [{parts[0].info.names.index(x) for x in e.fields} for e in best]
@@ -124,8 +131,8 @@ def test_pool(pool, parts):
     if pool == 2:
         assert members == [{0, 1}, {0, 2}]
     for q in triples:
-        assert [*out.gates()[q]] == ['inner', 'vector']
-    initial = [out.gates()[q]['inner'] for q in triples]
+        assert [*gates[q]] == ['inner', 'vector']
+    initial = [gates[q]['inner'] for q in triples]
     assert initial == pytest.approx([0.6] * len(triples), rel=2.1e-3)
 
 
@@ -156,13 +163,11 @@ def test_stages(retrain, parts, tmp_path):
         assert isinstance(embedding, RaggedEmbedding)
         for field, kept in enumerate(embedding.dims):
             assert all(is_open[field][t] for t in kept)
-    kept = {q: set(values) for q, values in model.gates().items()}
-    assert kept == {
-        tuple(parts[0].info.names.index(x) for x in e.fields): set(
-            e.detail['functions']
-        )
-        for e in result.interactions
-    }
+    kept, found = (
+        {x.fields: set(x.detail['functions']) for x in interactions}
+        for interactions in (model.gates(), result.interactions)
+    )
+    assert kept == found
     whole = model.rebuild(dims=None)
     assert num_parameters(model) < num_parameters(whole)
     assert model.dim_gate is None

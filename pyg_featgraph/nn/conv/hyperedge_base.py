@@ -44,6 +44,8 @@ class HyperedgeConv(MessagePassing):
                     f'hyperedges: {name!r} must be {wanted!r}'
                 )
         super().__init__(aggr=aggr, node_dim=0, **kwargs)
+        # Masks of explainers are those of edges between nodes:
+        self.explain = False
         self.num_hyperedges = num_hyperedges
 
     def _batch_size(

@@ -83,6 +83,13 @@ class InteractionConv(HyperedgeConv, LazyModule):
         - **output:** the interactions of each row :math:`(B, Q)`
     """
 
+    index: Tensor
+    other: Tensor
+    permutation: Tensor
+    inverse: Tensor
+    weight: Tensor
+    gate: Tensor | None
+
     def __init__(
         self,
         channels: int,
@@ -145,7 +152,7 @@ class InteractionConv(HyperedgeConv, LazyModule):
             torch.nn.init.normal_(self.weight, std=self.channels**-0.5)
         elif self.weight is not None and not self.is_lazy:
             torch.nn.init.ones_(self.weight)
-        if self.init_gate is not None:
+        if self.gate is not None and self.init_gate is not None:
             # A little noise, so that not all gates close in the same step:
             low, high = 0.998 * self.init_gate, 1.002 * self.init_gate
             torch.nn.init.uniform_(self.gate, low, high)

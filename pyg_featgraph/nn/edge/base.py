@@ -160,12 +160,12 @@ def make_edge(
     Raises:
         ValueError: If there is no module of this name.
     """
-    if not isinstance(edge, str):
+    if isinstance(edge, FieldEdge):
         return edge.resized(in_channels)
-    if edge not in FieldEdge.names:
+    if not isinstance(edge, str) or edge not in FieldEdge.names:
         raise ValueError(
             f"'edge' must be a module or one of {sorted(FieldEdge.names)} "
-            f"(got '{edge}')"
+            f'(got {edge!r})'
         )
     cls: type = FieldEdge.names[edge]
     known = {'in_channels': in_channels, 'num_fields': num_fields}

@@ -3,31 +3,38 @@ r"""AIM: gates on interactions, functions and dimensions."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from typing import Any
+from copy import deepcopy
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch_geometric.data import Data
 from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn.config import (
+    Rule,
+    at_least,
+    between,
+    instance_of,
+    some_of,
+)
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
+from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import (
     FieldEmbedding,
     NodeEmbedding,
     RaggedEmbedding,
 )
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.gates.compact import compact, copy_parameters
-from pyg_featgraph.nn.gates.interaction_layer import (
-    InteractionLayer,
-    as_gates,
-    as_interactions,
-)
+from pyg_featgraph.nn.gates.gates import all_tuples, gated, members
+from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
 from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models.lr import LR
+
+Dims = dict[str, list[list[int]]]
 
 
 class AIM(FieldModel):
@@ -54,12 +61,19 @@ class AIM(FieldModel):
     their scale cannot make up for a gate, and multiplied by gates
     :math:`\boldsymbol{\beta}_i` (Eq. 15), which all functions share.
 
+    With an :obj:`edge`, each interaction of a row is multiplied by the weights
+    that the edge module gives to the pairs of its members in this row
+    (:meth:`InteractionConv.pair_weight`). It looks at the node vectors of the
+    pairs under the first of :obj:`functions`.
+
     Args:
         info (FieldInfo): The layout of the fields.
         embedding_dim (int, optional): The size of the node vectors.
             (default: :obj:`16`)
-        interactions (InteractionSet, optional): The interactions. Those that
-            name no functions get all :obj:`functions`. (default: all pairs)
+        interactions (InteractionSet, optional): The interactions of any
+            method. Those of this model bring functions and gates with them,
+            as :obj:`detail["functions"]`; those that name no functions get
+            all :obj:`functions`. (default: all pairs)
         functions (list of str, optional): The interaction functions.
             (default: :obj:`("inner", "outer", "vector", "scalar")`)
         function_wise (bool, optional): If set to :obj:`False`, all functions
@@ -73,6 +87,12 @@ class AIM(FieldModel):
             (default: :obj:`False`)
         norm (bool, optional): Whether interactions are normalised.
             (default: :obj:`True`)
+        momentum (float, optional): The weight of a batch in the running mean
+            and variance of interactions. (default: :obj:`0.01`)
+        edge (str or FieldEdge, optional): What weighs the pairs of each row,
+            by name or as a module whose options are taken over, see
+            :func:`~pyg_featgraph.nn.make_edge`. (default: all weights are
+            one)
         hidden_channels (list of int, optional): The sizes of the hidden
             layers; if empty, there is no perceptron. (default: :obj:`()`)
         dropout (float, optional): Dropout probability of each hidden layer.
@@ -89,17 +109,26 @@ class AIM(FieldModel):
             (default: :obj:`False`)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        'interactions': instance_of(InteractionSet),
+        'functions': some_of(*FUNCTIONS),
+        'momentum': between(0, 1),
+        'eps': at_least(0, float),
+    }
+
     def __init__(
         self,
         info: FieldInfo,
         embedding_dim: int = 16,
-        interactions: InteractionSet | Sequence[Any] | None = None,
+        interactions: InteractionSet | None = None,
         functions: Sequence[str] = FUNCTIONS,
         function_wise: bool = True,
         order_wise: bool = True,
         dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
         dim_gates: bool = False,
         norm: bool = True,
+        momentum: float = 0.01,
+        edge: str | FieldEdge | None = None,
         hidden_channels: Sequence[int] = (),
         dropout: float = 0.0,
         eps: float = 1e-3,
@@ -107,23 +136,30 @@ class AIM(FieldModel):
         sparse: bool = False,
     ) -> None:
         if interactions is None:
-            interactions = [
-                (q, dict.fromkeys(functions))
-                for q in combinations(info.names, 2)
-            ]
-        gates = as_gates(interactions, info, functions)
+            interactions = all_tuples(info.names, 2, functions)
         super().__init__(info)
         self.function_wise = function_wise
         self.order_wise = order_wise
         self.eps = eps
         self.linear = LR(info, sparse=sparse)
         self.layer = InteractionLayer(
-            embedding_dim, info, gates, norm, eps=eps, std=embedding_std
+            embedding_dim,
+            info,
+            interactions,
+            functions,
+            norm,
+            eps=eps,
+            std=embedding_std,
+            momentum=momentum,
         )
         names = dict.fromkeys(
             self.table(conv.function, conv.order)
             for _, conv in self.layer.items()
         )
+        self.edge = None
+        if edge is not None:
+            self.edge = make_edge(edge, embedding_dim, info.num_fields)
+            names[self._edge_table] = None
         self.embeddings: Any = torch.nn.ModuleDict()
         for name in names:
             self.embeddings[name] = (
@@ -164,6 +200,11 @@ class AIM(FieldModel):
         name = function if self.function_wise else 'shared'
         return f'{name}-{order}' if self.order_wise else name
 
+    @property
+    def _edge_table(self) -> str:
+        # Does not depend on which interactions there are:
+        return self.table(self.config['functions'][0], 2)
+
     def architecture_parameters(self) -> list[Parameter]:
         if self.dim_gate is not None:
             return [self.dim_gate]
@@ -174,22 +215,34 @@ class AIM(FieldModel):
         return (*self.embeddings.values(), *self.linear.tables)
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        *vectors, weight = nodes.x
-        x = dict(zip(self.embeddings, vectors, strict=True))
-        if self.dim_gate is not None:
-            x = {k: self._gate_dims(v, k, nodes) for k, v in x.items()}
+        x, weight = self._vectors(nodes), nodes.x[-1]
         values = self.layer(
             {
                 key: x[self.table(conv.function, conv.order)]
                 for key, conv in self.layer.items()
             },
             nodes,
+            self._weigh(x, nodes),
         )
         out = self.linear.propagate(nodes._replace(x=(weight,)))
         out = out + values.sum(dim=-1)
         if self.mlp is not None:
             out = out + self.mlp(values).squeeze(-1)
         return out
+
+    def _vectors(self, nodes: Nodes) -> dict[str, Tensor]:
+        # Those of interactions, by the names of their tables:
+        x = dict(zip(self.embeddings, nodes.x[:-1], strict=True))
+        if self.dim_gate is None:
+            return x
+        return {k: self._gate_dims(v, k, nodes) for k, v in x.items()}
+
+    def _weigh(self, x: Mapping[str, Tensor], nodes: Nodes) -> Tensor | None:
+        if self.edge is None:
+            return None
+        dense = nodes._replace(x=(x[self._edge_table],))
+        dense = dense.dense(self.info.num_fields)
+        return dense.weigh(self.edge, dense.x[0])
 
     def _gate_dims(self, x: Tensor, name: str, nodes: Nodes) -> Tensor:
         running = square = self._square(name)
@@ -207,17 +260,27 @@ class AIM(FieldModel):
             )
             with torch.no_grad():
                 running.lerp_(square.to(running.dtype), 0.1)
-        scale = self.dim_gate / (square + self.eps).sqrt()
+        scale = self._scale(square)
         return x * (scale if nodes.is_dense else scale[nodes.field])
+
+    def _scale(self, square: Tensor) -> Tensor:
+        return self.dim_gate / (square + self.eps).sqrt()
 
     def _square(self, name: str) -> Tensor:
         return self.get_buffer(f'square_{name}')
 
-    def gates(self) -> dict[tuple[int, ...], dict[str, float]]:
-        r"""The functions of each interaction whose gates are open, with the
-        values of the gates. Fields are numbers.
+    def gates(self) -> InteractionSet:
+        r"""The interactions with open gates, and of each the functions with
+        their gates as :obj:`detail["functions"]`. The score is the largest
+        absolute gate.
         """
         return self.layer.gates()
+
+    @torch.no_grad()
+    def edge_weights(self, data: Data) -> list[Tensor]:
+        nodes = self.nodes(data)
+        weight = self._weigh(self._vectors(nodes), nodes)
+        return super().edge_weights(data) if weight is None else [weight]
 
     def __repr__(self) -> str:
         return (
@@ -229,7 +292,7 @@ class AIM(FieldModel):
     def _interactions_by_edges(
         self, data: FieldTable | None, num_rows: int, seed: int
     ) -> InteractionSet:
-        return as_interactions(self.gates(), self.info, 'AIM')
+        return self.gates()
 
     def compact(self) -> AIM:
         r"""The model without what is closed: interactions whose gate is zero,
@@ -239,15 +302,91 @@ class AIM(FieldModel):
         Node vectors are then in :class:`~pyg_featgraph.nn.RaggedEmbedding`,
         with the gates of dimensions multiplied in.
         """
-        return compact(self)
+        dims = self._open_dims()
+        used = {name: [set[int]() for _ in kept] for name, kept in dims.items()}
+        gates: dict[tuple[str, ...], dict[str, float | None]] = {}
+        for entry in self.gates():
+            q = members(entry, self.info)
+            for function, value in entry.detail['functions'].items():
+                name = self.table(function, len(q))
+                needed = [{*dims[name][i]} for i in q]
+                if function != 'outer':
+                    needed = [set.intersection(*needed)] * len(q)
+                # Without dimensions the value is always zero, but for the
+                # normalisation:
+                if all(needed) or self.config['norm']:
+                    gates.setdefault(entry.fields, {})[function] = value
+                    for i, kept in zip(q, needed, strict=True):
+                        used[name][i] |= kept
+        if self.edge is not None:
+            used[self._edge_table] = [{*x} for x in dims[self._edge_table]]
+        out = self.rebuild(
+            interactions=gated(gates),
+            dims={
+                name: [sorted(x) for x in kept] for name, kept in used.items()
+            },
+            dim_gates=False,
+        )
+        if self.mlp is not None and out.mlp is None:
+            # All that the perceptron sees is zero:
+            mlp = deepcopy(self.mlp).eval()
+            zeros = out.linear.bias.new_zeros(1, self.layer.num_interactions)
+            with torch.no_grad():
+                out.linear.bias.add_(mlp(zeros).squeeze(0))
+        return out.train(self.training)
 
+    def _open_dims(self) -> Dims:
+        dims = {name: table.dims for name, table in self.embeddings.items()}
+        if self.dim_gate is None:
+            return dims
+        is_open = (self.dim_gate != 0).tolist()
+        return {
+            name: [
+                [t for t in kept if gate[t]]
+                for kept, gate in zip(fields, is_open, strict=True)
+            ]
+            for name, fields in dims.items()
+        }
+
+    @torch.no_grad()
     def rebuild(self, **changes: Any) -> AIM:
-        r"""A model with a changed configuration; what the two have in common
-        is copied.
+        r"""A model with changed options. What the two have in common is
+        copied: weights of the fields, node vectors, interactions under the
+        same function, edges, and the perceptron if there are no interactions
+        that this model lacks. Gates of dimensions are multiplied into the node
+        vectors, unless the other model has some as well.
 
         Args:
             **changes: Arguments of the constructor.
         """
-        out = AIM(self.info, **{**self.config, **changes})
-        copy_parameters(self, out)
+        out = type(self)(self.info, **{**self.config, **changes})
+        # To the same device and precision:
+        out.to(self.linear.bias)
+        out.linear.load_state_dict(self.linear.state_dict())
+        out.layer.copy_from(self.layer)
+        for name in out.embeddings.keys() & self.embeddings.keys():
+            scale = torch.ones_like(self.linear.bias)
+            if self.dim_gate is not None and out.dim_gate is None:
+                scale = self._scale(self._square(name))
+            elif self.dim_gate is not None:
+                out._square(name).copy_(self._square(name))
+            for i, rows in enumerate(scale.expand(self.info.num_fields, -1)):
+                table = self.embeddings[name].table(i)
+                out.embeddings[name].assign(i, rows * table)
+        if self.dim_gate is not None and out.dim_gate is not None:
+            out.dim_gate.copy_(self.dim_gate)
+        if self.edge is not None and out.edge is not None:
+            _load_if_fits(out.edge, self.edge.state_dict())
+        columns, wanted = self.layer.columns(), out.layer.columns()
+        if self.mlp and out.mlp and wanted.keys() <= columns.keys():
+            state = self.mlp.state_dict()
+            first = next(key for key in state if key.endswith('weight'))
+            state[first] = state[first][:, [columns[pair] for pair in wanted]]
+            _load_if_fits(out.mlp, state)
         return out
+
+
+def _load_if_fits(module: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    sizes = {name: value.size() for name, value in state.items()}
+    if sizes == {k: v.size() for k, v in module.state_dict().items()}:
+        module.load_state_dict(state)

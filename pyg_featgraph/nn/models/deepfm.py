@@ -2,20 +2,18 @@ r"""DeepFM, with all pairs or those of any method."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from torch import Tensor
 from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn.config import Rule, instance_of
 from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.gates.interaction_layer import (
-    InteractionLayer,
-    as_gates,
-)
+from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
 from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models.fm import second_order
 from pyg_featgraph.nn.models.lr import LR
@@ -57,27 +55,30 @@ class DeepFM(FieldModel):
             (default: :obj:`False`)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        'interactions': instance_of(InteractionSet)
+    }
+
     def __init__(
         self,
         info: FieldInfo,
         embedding_dim: int = 16,
         hidden_channels: Sequence[int] = (256, 128),
-        interactions: InteractionSet | Sequence[Any] | None = None,
+        interactions: InteractionSet | None = None,
         dropout: float = 0.0,
         norm: str | None = None,
         embedding_std: float = 0.05,
         sparse: bool = False,
     ) -> None:
-        gates = None if interactions is None else as_gates(interactions, info)
         super().__init__(info)
         self.linear = LR(info, sparse=sparse)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
         self.layer = None
-        if gates is not None:
+        if interactions is not None:
             self.layer = InteractionLayer(
-                embedding_dim, info, gates, std=embedding_std
+                embedding_dim, info, interactions, std=embedding_std
             )
         self.mlp = MLP(
             [info.num_fields * embedding_dim, *hidden_channels, 1],

@@ -151,7 +151,9 @@ class FeatNet(FieldModel):
             query_std=4.0,
         )
         channels = [num_queries * embedding_dim, *hidden_channels]
-        self.mlp = GroupedMLP(channels, num_subsets, dropout)
+        self.mlp = GroupedMLP(
+            channels, num_subsets, plain_last=False, dropout=dropout
+        )
         self.lin = torch.nn.Linear(num_subsets * channels[-1], 1)
 
     def propagate(self, nodes: Nodes) -> Tensor:
@@ -162,7 +164,7 @@ class FeatNet(FieldModel):
         out = self.conv(
             nodes.x[0], index, weight, nodes.field, num_edges, nodes.mask
         )
-        out = self.mlp(out.flatten(2))
+        out = self.mlp(out.flatten(2).transpose(0, 1)).transpose(0, 1)
         logits: Tensor = self.lin(out.flatten(1))
         return logits.squeeze(-1)
 
@@ -174,11 +176,12 @@ class FeatNet(FieldModel):
             if nodes.is_dense:
                 return None, member.mT
             return self.conv.hyperedges(member, nodes.batch_vector)
+        if nodes.is_dense:
+            # A missing field has no neighbourhood:
+            return None, nodes.weigh(self.edge, x)
         if self.edge.self_loops:
             nodes = nodes.with_self_loops()
-        weight = self.edge(x, nodes.edge_index, nodes.field, nodes.mask)
-        if nodes.is_dense:
-            return None, weight
+        weight = self.edge(x, nodes.edge_index, nodes.field)
         source, target = nodes.edge_index
         assert nodes.field is not None
         subset = nodes.batch_vector * self.conv.num_subsets + nodes.field

@@ -2,9 +2,8 @@ r"""The inner-product network, with all pairs or those of any method."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import combinations
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,12 +11,11 @@ from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.nn.config import Rule, instance_of
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.gates.interaction_layer import (
-    InteractionLayer,
-    as_gates,
-)
+from pyg_featgraph.nn.gates.gates import all_tuples
+from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -55,34 +53,33 @@ class IPNN(FieldModel):
             (default: :obj:`False`)
     """
 
+    rules: ClassVar[Mapping[str, Rule]] = {
+        'interactions': instance_of(InteractionSet)
+    }
+
     def __init__(
         self,
         info: FieldInfo,
         embedding_dim: int = 16,
         hidden_channels: Sequence[int] = (256, 128),
-        interactions: InteractionSet | Sequence[Any] | None = None,
+        interactions: InteractionSet | None = None,
         dropout: float = 0.0,
         norm: str | None = None,
         embedding_std: float = 0.1,
         sparse: bool = False,
     ) -> None:
-        gates = None if interactions is None else as_gates(interactions, info)
         super().__init__(info)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
-        if gates is None:
-            pairs = [(q, {'inner': None}) for q in combinations(info.names, 2)]
+        if interactions is None:
+            pairs = all_tuples(info.names, 2, ['inner'])
             self.layer = InteractionLayer(
-                embedding_dim,
-                info,
-                as_gates(pairs, info),
-                norm=False,
-                gate=None,
+                embedding_dim, info, pairs, norm=False, gate=None
             )
         else:
             self.layer = InteractionLayer(
-                embedding_dim, info, gates, std=embedding_std
+                embedding_dim, info, interactions, std=embedding_std
             )
         channels = info.num_fields * embedding_dim + self.layer.num_interactions
         self.mlp = MLP(

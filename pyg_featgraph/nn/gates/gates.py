@@ -1,0 +1,108 @@
+r"""Gates of interactions, between :class:`~pyg_featgraph.InteractionSet` and
+operators.
+
+An entry may name functions and the value of the gate of each, as
+:obj:`detail["functions"]`; :obj:`None` stands for a gate that has no value
+yet, zero for one that is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.errors import DataError
+from pyg_featgraph.interactions import Interaction, InteractionSet
+from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
+
+
+def gated(
+    gates: Mapping[tuple[str, ...], Mapping[str, float | None]],
+    source: str = 'AIM',
+) -> InteractionSet:
+    r"""Interactions with gates; the score of each is its largest absolute
+    gate.
+
+    Args:
+        gates (dict): For the names of the fields of each interaction its
+            functions with their gates. What has no function is left out.
+        source (str, optional): The method. (default: :obj:`"AIM"`)
+    """
+    return InteractionSet(
+        Interaction(
+            names,
+            max(abs(value or 0.0) for value in values.values()),
+            source,
+            {'functions': dict(values)},
+        )
+        for names, values in gates.items()
+        if values
+    )
+
+
+def all_tuples(
+    names: Iterable[str], order: int, functions: Sequence[str]
+) -> InteractionSet:
+    r"""All interactions of an order, with gates that have no value yet.
+
+    Args:
+        names (list of str): The names of the fields.
+        order (int): The number of fields of each interaction.
+        functions (list of str): The functions of each interaction.
+    """
+    values = dict.fromkeys(functions)
+    return gated(dict.fromkeys(combinations(names, order), values))
+
+
+def members(entry: Interaction, info: FieldInfo) -> tuple[int, ...]:
+    r"""The numbers of the fields of an interaction, ascending.
+
+    Args:
+        entry (Interaction): The interaction.
+        info (FieldInfo): The layout of the fields.
+
+    Raises:
+        DataError: If a field is unknown.
+    """
+    for name in entry.fields:
+        if name not in info.names:
+            raise DataError(
+                f'The interaction {" x ".join(entry.fields)} has the field '
+                f"'{name}', which the table has not"
+            )
+    return tuple(sorted(info.names.index(name) for name in entry.fields))
+
+
+def by_operator(
+    interactions: InteractionSet,
+    info: FieldInfo,
+    functions: Sequence[str],
+) -> dict[tuple[str, int], dict[tuple[int, ...], float | None]]:
+    r"""The gates of each function and order, by the numbers of the fields,
+    in an order that depends neither on scores nor on names. Entries with a
+    single field are left out.
+
+    Args:
+        interactions (InteractionSet): The interactions, of whichever method.
+        info (FieldInfo): The layout of the fields.
+        functions (list of str): The functions of entries that name none.
+
+    Raises:
+        DataError: If a field is unknown.
+        ValueError: If a function is unknown.
+    """
+    out: dict[tuple[str, int], dict[tuple[int, ...], float | None]] = {}
+    entries = {members(x, info): x for x in interactions}
+    for q, entry in sorted(entries.items(), key=lambda item: item[0]):
+        values = entry.detail.get('functions') or dict.fromkeys(functions)
+        for function, value in values.items():
+            if function not in FUNCTIONS:
+                raise ValueError(
+                    f"No interaction function named '{function}' "
+                    f'({", ".join(FUNCTIONS)})'
+                )
+            if len(q) > 1:
+                out.setdefault((function, len(q)), {})[q] = value
+    keys = sorted(out, key=lambda key: (FUNCTIONS.index(key[0]), key[1]))
+    return {key: out[key] for key in keys}

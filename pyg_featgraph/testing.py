@@ -1,0 +1,242 @@
+r"""Checks that every edge module, operator and model has to pass, for those
+of this library and for your own.
+"""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch_geometric.data import Batch
+from torch_geometric.explain import Explainer, GNNExplainer
+
+from pyg_featgraph.data import FieldBatch, FieldTable
+from pyg_featgraph.nn import FieldConv, FieldEdge, FieldModel
+
+
+def check_edge(
+    edge: FieldEdge, in_channels: int, num_fields: int, seed: int = 0
+) -> None:
+    r"""Checks that an edge module gives the same weights and gradients in both
+    layouts, with missing fields, and that it can be built again.
+
+    Args:
+        edge (FieldEdge): The module.
+        in_channels (int): Size of each node vector.
+        num_fields (int): The number of fields, at least three.
+        seed (int, optional): The seed of the inputs. (default: :obj:`0`)
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    edge = copy.deepcopy(edge).double()
+    x, mask = _inputs(in_channels, num_fields, seed)
+    edge_index, field, place = _graph(mask)
+    dense = edge(x, mask=mask)
+    if dense.dim() == 2:
+        dense = dense.expand(x.size(0), -1, -1)
+    weight = edge(x[mask], edge_index, field)
+    _same(dense[place], weight, [x, *edge.parameters()])
+    if not edge.self_loops:
+        loops = edge_index[0] == edge_index[1]
+        assert not weight[loops].any(), 'a self loop has a weight'
+    again = edge.resized(in_channels).double()
+    again.load_state_dict(edge.state_dict())
+    assert_close(again(x[mask], edge_index, field), weight)
+
+
+def check_conv(conv: FieldConv, num_fields: int, seed: int = 0) -> None:
+    r"""Checks that an operator gives the same values and gradients in both
+    layouts, with missing fields, for its own edges and for given weights, and
+    that an edge of weight zero is none.
+
+    Args:
+        conv (FieldConv): The operator, with :obj:`in_channels`.
+        num_fields (int): The number of fields, at least three.
+        seed (int, optional): The seed of the inputs. (default: :obj:`0`)
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    conv = copy.deepcopy(conv).double()
+    x, mask = _inputs(conv.in_channels, num_fields, seed)
+    edge_index, field, place = _graph(mask)
+    own = [p for p in conv.parameters() if p.requires_grad]
+    out = conv(x, mask=mask)
+    assert not out[~mask].any(), 'a missing field has an output'
+    _same(out[mask], conv(x[mask], edge_index, field=field), [x, *own])
+
+    weight = torch.rand(*mask.size(), num_fields, dtype=torch.double)
+    weight = weight * (torch.rand(weight.size()) < 0.6)
+    out = conv(x, edge_weight=weight, mask=mask)[mask]
+    given = weight[place]
+    _same(out, conv(x[mask], edge_index, given, field), [x, *own])
+    kept = given != 0
+    fewer = conv(x[mask], edge_index[:, kept], given[kept], field)
+    _same(out, fewer, [x, *own])
+
+
+def check_model(model: FieldModel, table: FieldTable) -> None:
+    r"""Checks that a model gives the same logits and gradients in both
+    layouts, with and without missing fields, that rows do not depend on each
+    other, that it can be saved and loaded, runs in mixed precision, compiles
+    without graph breaks, and can be explained.
+
+    Args:
+        model (FieldModel): The model.
+        table (FieldTable): Some rows, at least 64.
+
+    Raises:
+        AssertionError: If it does not.
+    """
+    model = copy.deepcopy(model)
+    check_layouts(model, table)
+    model.eval()
+    check_rows(model, table)
+    check_file(model, table)
+    check_precision(model, table)
+    check_compilation(model, table)
+    check_explanation(model, table)
+
+
+def check_layouts(model: FieldModel, table: FieldTable) -> None:
+    r"""The layouts part of :func:`check_model`."""
+    model = copy.deepcopy(model).double()
+    for drop_absent in (False, True):
+        batch = _batch(table, 16, drop_absent)
+        batch.slot_value = batch.slot_value.double()
+        graph = Batch.from_data_list(batch.to_data_list())
+        # Batch norm takes other rows into account, in both layouts alike:
+        own = [p for p in model.parameters() if p.requires_grad]
+        _same(model(batch), model(graph), own)
+
+
+def check_rows(model: FieldModel, table: FieldTable) -> None:
+    r"""The part of :func:`check_model` on rows, which do not depend on each
+    other in evaluation mode.
+    """
+    whole = model(table[:10])
+    assert whole.size() == (10,)
+    assert_close(model(table[:1]), whole[:1])
+    assert_close(model(table[7:10]), whole[7:])
+    # Of a single graph, too, as indexing a batch gives it:
+    assert_close(model(table[3]), whole[3:4])
+
+
+def check_file(model: FieldModel, table: FieldTable) -> None:
+    r"""The part of :func:`check_model` on files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'model.safetensors'
+        model.save(path)
+        loaded = FieldModel.load(path).eval()
+        assert [p.name for p in Path(folder).iterdir()] == [path.name]
+    assert type(loaded) is type(model)
+    assert repr(loaded) == repr(model)
+    assert_close(loaded(table[:8]), model(table[:8]), rtol=0, atol=0)
+
+
+def check_precision(model: FieldModel, table: FieldTable) -> None:
+    r"""The part of :func:`check_model` on mixed precision."""
+    batch = table[:32]
+    expected = model(batch)
+    with torch.autocast('cpu', torch.bfloat16):
+        out = model(batch)
+        model.zero_grad()
+        out.float().sum().backward()
+    # bfloat16 has 8 bits; activations pass a few layers:
+    error = (out.float() - expected).norm() / expected.norm().clamp(min=1e-3)
+    assert error < 0.1, f'the relative error is {float(error):.3f}'
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    assert all(g.isfinite().all() for g in grads)
+
+
+def check_compilation(model: FieldModel, table: FieldTable) -> None:
+    r"""The part of :func:`check_model` on compilation: one graph for the first
+    size of a batch and one for all others.
+    """
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    for size in (16, 24, 7, 40):
+        out = compiled(table[:size])
+        assert_close(out, model(table[:size]))
+        out.sum().backward()
+    num_graphs = torch._dynamo.utils.counters['stats']['unique_graphs']
+    torch._dynamo.utils.counters.clear()
+    assert num_graphs <= 2, f'{num_graphs} graphs were compiled'
+
+
+def check_explanation(model: FieldModel, table: FieldTable) -> None:
+    r"""The part of :func:`check_model` on the explainers of PyG: what each
+    node has to say for the logit of a row.
+    """
+    batch = table[:1]
+    x = model.embed(batch).detach().flatten(0, 1)
+    explainer = Explainer(
+        model,
+        GNNExplainer(epochs=3),
+        explanation_type='model',
+        node_mask_type='object',
+        model_config={
+            'mode': 'binary_classification',
+            'task_level': 'graph',
+            'return_type': 'raw',
+        },
+    )
+    explanation = explainer(
+        x, batch.edge_index, field=batch.field, batch=batch.batch
+    )
+    assert explanation.node_mask.size() == (x.size(0), 1)
+    assert explanation.node_mask.isfinite().all()
+
+
+def _inputs(channels: int, num_fields: int, seed: int) -> tuple[Tensor, Tensor]:
+    # All fields; some; one; none.
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(
+        4, num_fields, channels, generator=generator, dtype=torch.double
+    )
+    mask = torch.ones(4, num_fields, dtype=torch.bool)
+    mask[1, 0] = mask[1, -1] = False
+    mask[2, 1:] = False
+    mask[3] = False
+    return x.requires_grad_(), mask
+
+
+def _graph(mask: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    # All pairs of the fields that are there, sorted by target, the field of
+    # each node, and where each edge stands in the dense layout.
+    node = mask.flatten().cumsum(0).view_as(mask) - 1
+    pair = mask.unsqueeze(2) & mask.unsqueeze(1)
+    place = pair.nonzero().unbind(1)
+    row, target, source = place
+    edge_index = torch.stack([node[row, source], node[row, target]])
+    return edge_index, mask.nonzero()[:, 1], place
+
+
+def _batch(table: FieldTable, size: int, drop_absent: bool) -> FieldBatch:
+    return FieldBatch.from_rows(
+        table.slot_index[:size].long(),
+        table.slot_value[:size],
+        table.info,
+        drop_absent=drop_absent,
+    )
+
+
+def _same(one: Tensor, two: Tensor, inputs: list[Any]) -> None:
+    # Equal values, and equal gradients for the same random one.
+    assert_close(two, one)
+    grad = torch.randn_like(one)
+    grads = [
+        torch.autograd.grad(
+            out, inputs, grad, retain_graph=True, allow_unused=True
+        )
+        for out in (one, two)
+    ]
+    for a, b, x in zip(*grads, inputs, strict=True):
+        zero = torch.zeros_like(x)
+        assert_close(zero if b is None else b, zero if a is None else a)

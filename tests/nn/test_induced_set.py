@@ -1,0 +1,72 @@
+import pytest
+import torch
+from loops import assert_same
+
+from pyg_featgraph.nn.kernels import induced_set as kernel
+from pyg_featgraph.nn.kernels import induced_set_attention
+
+B, N, D, S, E = 5, 4, 3, 2, 3
+
+
+def inputs_of(dtype=torch.double):
+    x, weight, query, threshold = (
+        torch.randn(size, dtype=dtype)
+        for size in ((B, N, D), (B, N, S), (S, E, D), (N, S, E))
+    )
+    # Some fields are no members:
+    return x, weight.relu(), query, 0.1 * threshold.sigmoid()
+
+
+def attention(x, weight, query, threshold):
+    """One number after the other."""
+    rows = []
+    for b in range(B):
+        for s in range(S):
+            for e in range(E):
+                out = torch.zeros(D, dtype=x.dtype)
+                for j in range(N):
+                    member = weight[b, j, s] * x[b, j]
+                    score = (member * query[s, e]).sum() - threshold[j, s, e]
+                    out = out + score.relu() * member
+                rows.append(out)
+    return torch.stack(rows).view(B, S, E, D)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'sizes'),
+    [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (3, [3, 2]), (9, [5])],
+)
+def test_chunks(rows, sizes, monkeypatch):
+    monkeypatch.setattr(kernel, '_CPU_CHUNK', rows * N * S * E * 8)
+    inputs = [x.requires_grad_() for x in inputs_of()]
+    chunks = list(kernel._chunks(inputs[0], S * E))
+    assert [r.stop - r.start for r in chunks] == sizes
+    expected = attention(*inputs)
+    out = induced_set_attention(*inputs)
+    assert_same(expected, [out], inputs)
+    # Parameters hear of every row, also of the last one alone:
+    for b in range(B):
+        want = torch.autograd.grad(expected[b].sum(), inputs, retain_graph=True)
+        got = torch.autograd.grad(out[b].sum(), inputs, retain_graph=True)
+        for one, two in zip(got, want, strict=True):
+            torch.testing.assert_close(one, two)
+
+
+def test_stays_in_single_precision_under_autocast():
+    x, *rest = inputs_of(torch.float)
+    x = x.bfloat16()
+    grad = torch.randn(B, S, E, D).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        out = kernel._attention(x, *rest)
+        grads = kernel._attention_backward(grad, x, *rest)
+    assert torch.equal(out, kernel._attention(x.float(), *rest))
+    want = kernel._attention_backward(grad.float(), x.float(), *rest)
+    for one, two in zip(grads, want, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, two)
+    leaves = [x.requires_grad_(), *(v.requires_grad_() for v in rest)]
+    with torch.autocast('cpu', torch.bfloat16):
+        induced_set_attention(*leaves).square().sum().backward()
+    for leaf in leaves:
+        assert leaf.grad.dtype == leaf.dtype
+        assert leaf.grad.isfinite().all()

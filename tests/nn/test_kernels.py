@@ -1,0 +1,213 @@
+"""The kernels against plain loops, in several chunks."""
+
+from importlib import import_module
+
+import pytest
+import torch
+from loops import assert_same, randn
+from torch.nn.functional import leaky_relu
+
+# The modules, whose functions have the same names:
+linear, attention, score = (
+    import_module(f'pyg_featgraph.nn.kernels.{name}')
+    for name in ('field_linear', 'hadamard_attention', 'pair_score')
+)
+
+B, D, H = 5, 3, 2
+
+
+def chunk(monkeypatch, kernel, rows, bytes_of_row):
+    """Lets chunks have so many rows; of five, the last one has fewer."""
+    monkeypatch.setattr(kernel, '_CPU_CHUNK', rows * bytes_of_row)
+
+
+def scores_by_loops(x, weight, bias, att):
+    out = []
+    for row in x:
+        for x_i in row:
+            for x_j in row:
+                hidden = (weight @ (x_i * x_j) + bias).relu()
+                out.append(hidden @ att)
+    n = x.size(1)
+    return torch.stack(out).view(-1, n, n)
+
+
+@pytest.mark.parametrize('rows', [1, 2, 5, 100])
+@pytest.mark.parametrize('n', [1, 2, 5, 6])
+def test_pair_score(rows, n, monkeypatch):
+    chunk(monkeypatch, score, rows, (n // 2 + 1) * n * D * 8)
+    inputs = [randn(B, n, D), randn(4, D), randn(4), randn(4)]
+    sizes = [v.size(0) for _, v in score._products(inputs[0].detach())]
+    assert sizes[0] == min(rows, B)
+    assert sum(sizes) == B
+    expected = scores_by_loops(*inputs)
+    assert_same(expected, [score.pair_score(*inputs)], inputs)
+    # Behind a selection, most pairs have no gradient:
+    few = torch.rand(B, n, n) < 0.2
+    out = score.pair_score(*inputs)
+    assert_same(expected * few, [out * few], inputs)
+    for one in torch.autograd.grad((0 * out).sum(), inputs):
+        assert (one == 0).all()
+
+
+def attention_by_loops(
+    x, att, bias, scale, keep, drop, slope=0.2, scale_logits=False
+):
+    size, n, _ = x.size()
+    heads = att.size(0)
+    scale = scale.expand(size, heads, n, n)
+    keep = torch.ones(1, 1, 1, 1) if keep is None else keep
+    keep = keep.expand(size, heads, n, n) > 0
+    out = []
+    for b, i, h in (
+        (b, i, h) for b in range(size) for i in range(n) for h in range(heads)
+    ):
+        exp = {}
+        for j in range(n):
+            if not keep[b, h, i, j]:
+                continue
+            c = leaky_relu(att[h] @ (x[b, i] * x[b, j]) + bias[h], slope)
+            c = c * scale[b, h, i, j] if scale_logits else c
+            exp[j] = c.exp()
+        summed = torch.zeros_like(x[0, 0])
+        for j, e in exp.items():
+            alpha = e / sum(exp.values())
+            if not scale_logits:
+                alpha = alpha * scale[b, h, i, j]
+            if drop is not None:
+                alpha = alpha * drop[b, h, i, j]
+            summed = summed + alpha * x[b, j]
+        out.append(summed * x[b, i])
+    return torch.stack(out).view(size, n, heads, -1)
+
+
+def masks(n):
+    yield None
+    for size in ((1, 1), (B, 1), (1, H), (B, H)):
+        keep = torch.rand(*size, n, n) < 0.6
+        keep[:, :, 0] = False  # A node without any neighbour.
+        yield keep
+
+
+@pytest.mark.parametrize('scale_logits', [False, True])
+@pytest.mark.parametrize('heads', [1, H])
+@pytest.mark.parametrize('rows', [1, 2, 100])
+def test_hadamard_attention(scale_logits, heads, rows, monkeypatch):
+    n = 4
+    chunk(monkeypatch, attention, rows, H * n * n * 8)
+    inputs = [randn(B, n, D), randn(H, D), randn(H), randn(B, heads, n, n)]
+    sizes = [r.stop - r.start for r in attention._chunks(inputs[0], H)]
+    assert sizes[0] == min(rows, B)
+    assert sum(sizes) == B
+    drop = (torch.rand(B, H, n, n) < 0.5).double() * 2
+    options = (0.2, scale_logits)
+    for k, keep in enumerate(masks(n)):
+        used = drop if k % 2 else None
+        expected = attention_by_loops(*inputs, keep, used, *options)
+        out = attention.hadamard_attention(*inputs, keep, *options, used)
+        assert_same(expected, [out], inputs)
+    # A scale that all rows share, as a view of a matrix:
+    matrix = randn(n, n)
+    inputs[3] = matrix.expand(B, 1, n, n)
+    expected = attention_by_loops(*inputs, None, None, *options)
+    out = attention.hadamard_attention(*inputs, None, *options)
+    assert_same(expected, [out], [*inputs[:3], matrix])
+
+
+def test_attention_weights_of_different_sources():
+    x, y, att, bias = randn(B, 4, D), randn(B, 4, D), randn(H, D), randn(H)
+    scale = randn(B, 1, 4, 4)
+    alpha = attention.attention_weights(
+        (x, y), att, bias, scale, None, 0.2, False
+    )
+    for b in range(B):
+        for i in range(4):
+            logit = leaky_relu(
+                torch.stack(
+                    [att @ (y[b, i] * x[b, j]) + bias for j in range(4)], dim=1
+                ),
+                0.2,
+            )
+            expected = logit.softmax(1) * scale[b, 0, i]
+            torch.testing.assert_close(alpha[b, :, i], expected)
+
+
+def test_field_linear():
+    # Fields with no, one and several nodes, in any order:
+    field = torch.tensor([3, 0, 3, 1, 3, 0, 3])
+    x, weight = randn(7, H, D), randn(5, H, D, 4)
+    expected = torch.stack(
+        [
+            torch.stack([x[k, h] @ weight[field[k], h] for h in range(H)])
+            for k in range(7)
+        ]
+    )
+    out = linear.field_linear(x, weight, field)
+    assert_same(expected, [out], [x, weight])
+    none = linear.field_linear(x[:0], weight, field[:0])
+    assert none.size() == (0, H, 4)
+    (grad,) = torch.autograd.grad(none.sum(), weight)
+    assert (grad == 0).all()
+
+
+def operators():
+    """The name of each operator, inputs of it and those of its backward."""
+    n = 4
+    x, att = torch.randn(3, n, D), torch.randn(H, D)
+    keep = torch.rand(1, 1, n, n) < 0.6
+    drop = (torch.rand(3, H, n, n) < 0.5).float()
+    scale = torch.rand(3, 1, n, n)
+    pair = (x, torch.randn(4, D), torch.randn(4), torch.randn(4))
+    perm, count = torch.tensor([1, 0, 2]), torch.tensor([2, 0, 1])
+    lin = (torch.randn(3, H, D), torch.randn(3, H, D, 2), perm, count)
+    many = (x, att, torch.randn(H), scale, keep, drop, 0.2, False)
+    yield score._pair_score, score._pair_score_backward, pair, (3, n, n)
+    yield linear._field_linear, linear._field_linear_backward, lin, (3, H, 2)
+    size = (3, n, H, D)
+    yield attention._attention, attention._attention_backward, many, size
+
+
+def differentiable(inputs, dtype=None):
+    """The same inputs as leaves; the mask of a dropout is none."""
+    return [
+        v.detach().to(dtype or v.dtype).requires_grad_(i != 5)
+        if torch.is_tensor(v) and v.is_floating_point()
+        else v
+        for i, v in enumerate(inputs)
+    ]
+
+
+@pytest.mark.parametrize('number', range(3))
+def test_are_proper_operators(number):
+    forward, backward, inputs, size = list(operators())[number]
+    grad = torch.randn(size)
+    torch.library.opcheck(backward, (grad, *inputs))
+    # Whatever lies in memory in another order:
+    other = [
+        v.mT.contiguous().mT if torch.is_tensor(v) and v.dim() > 1 else v
+        for v in (grad, *inputs)
+    ]
+    torch.library.opcheck(backward, tuple(other))
+    torch.library.opcheck(forward, tuple(differentiable(inputs)))
+    double = differentiable(inputs, torch.double)
+    torch.autograd.gradcheck(forward, tuple(double))
+
+
+@pytest.mark.parametrize('number', range(3))
+def test_stay_in_single_precision_under_autocast(number):
+    forward, backward, inputs, size = list(operators())[number]
+    half = [inputs[0].bfloat16(), *inputs[1:]]
+    exact = [half[0].float(), *inputs[1:]]
+    grad = torch.randn(size).bfloat16()
+    with torch.autocast('cpu', torch.bfloat16):
+        out, grads = forward(*half), backward(grad, *half)
+    assert torch.equal(out, forward(*exact))
+    for one, two in zip(grads, backward(grad.float(), *exact), strict=True):
+        assert torch.equal(one, two)
+    leaves = differentiable(half)
+    with torch.autocast('cpu', torch.bfloat16):
+        forward(*leaves).square().sum().backward()
+    for v in leaves:
+        if torch.is_tensor(v) and v.requires_grad:
+            assert v.grad.dtype == v.dtype
+            assert v.grad.isfinite().all()
