@@ -9,6 +9,17 @@ from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.nn import LR, FieldModel
 
+VARIANTS = {
+    'GraphFM top',
+    'AutoInt attention',
+    'FiGNN plain',
+    'FIVES hard',
+    'IPNN installed',
+    'AIM shared',
+    'AIM dims',
+    'FeatNet shared',
+    'FeatNet adjacency',
+}
 every_model = pytest.mark.parametrize('name', MODELS)
 
 
@@ -113,18 +124,21 @@ def test_compiles_without_graph_breaks(name, table):
     info = FieldInfo.from_dict(table.info.to_dict())
     table = FieldTable(table.slot_index, table.slot_value, info)
     model = MODELS[name](info)
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    for size in (16, 24, 7):
+    options = {'fullgraph': True, 'backend': 'aot_eager', 'dynamic': True}
+    compiled = torch.compile(model, **options)
+    for size in (16, 24):
         batch = table[:size]
         out = compiled(batch)
         torch.testing.assert_close(out, model(batch))
         out.sum().backward()
-    # One graph for the first size and one for all others:
-    assert torch._dynamo.utils.counters['stats']['unique_graphs'] <= 2
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 1
     torch._dynamo.utils.counters.clear()
 
 
-@every_model
+# Those that differ by more than an option:
+@pytest.mark.parametrize(
+    'name', [name for name in MODELS if name not in VARIANTS]
+)
 @torch.no_grad()
 def test_compiles_graphs_without_graph_breaks(name, table):
     torch._dynamo.reset()
