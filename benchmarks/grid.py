@@ -28,7 +28,6 @@ from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.nn import (
     FIVES,
-    AttentionEdge,
     AutoInt,
     FiGNN,
     GraphFM,
@@ -64,7 +63,6 @@ EDGES = {
     'hadamard': lambda: 'hadamard',
     'hadamard, 5 best': lambda: TopM(HadamardScore(-1), 5),
     'attention': lambda: 'attention',
-    'attention, 5 best': lambda: TopM(AttentionEdge(-1), 5),
     'adjacency': lambda: 'adjacency',
     'subset': lambda: 'subset',
 }
@@ -118,6 +116,7 @@ def quality(args):
                 monitor='valid_auc',
                 patience=3,
                 seed=seed,
+                batch_size=args.batch_size,
                 progress=False,
                 **OPERATORS[operator][2],
             )
@@ -228,10 +227,10 @@ def main():
     parser.add_argument('task', choices=['quality', 'time', 'table'])
     parser.add_argument('--results', default='grid.json')
     parser.add_argument('--operators', nargs='+', default=list(OPERATORS))
-    parser.add_argument('--rows', type=int, default=80_000)
+    parser.add_argument('--rows', type=int, default=40_000)
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--epochs', type=int, default=8)
-    parser.add_argument('--batch-size', type=int, default=1024)
+    parser.add_argument('--batch-size', type=int, default=512)
     parser.add_argument('--repeats', type=int, default=5)
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--plot')

@@ -3,7 +3,6 @@ r"""Interactions as columns of their own, for models that cannot cross."""
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,19 +10,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data.codecs import (
     RARE,
-    CategoricalCodec,
     Codec,
-    Ids,
     make_codec,
 )
 from pyg_featgraph.data.schema import Field, FieldSchema
+from pyg_featgraph.data.texts import Ids
+from pyg_featgraph.data.values import check_frame
+from pyg_featgraph.data.vocabulary_file import (
+    read_vocabularies,
+    write_vocabularies,
+)
 from pyg_featgraph.errors import DataError, require
+from pyg_featgraph.files import reading
 from pyg_featgraph.interactions import Interaction
 
 # As names of their own, since mypy takes no attributes as base classes:
@@ -31,12 +32,6 @@ _TransformerMixin: Any = require('sklearn.base', 'sklearn').TransformerMixin
 _BaseEstimator: Any = require('sklearn.base', 'sklearn').BaseEstimator
 _check_fitted = require('sklearn.utils.validation', 'sklearn').check_is_fitted
 
-#: The version of the file format.
-VERSION = 1
-_META_KEY = b'pyg_featgraph.crosses'
-_ROWS = pa.schema(
-    [('field', pa.int32()), ('key', pa.large_string()), ('count', pa.int64())]
-)
 # For each field its ids, one for each row, and how many there can be:
 _Codes = Mapping[str, tuple[Ids, int]]
 
@@ -118,8 +113,8 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         """
         chosen = self._choose()
         members = sorted({name for fields in chosen for name in fields})
-        _check_columns(X, members)
-        _check_columns(X, X.columns)
+        check_frame(X, members)
+        check_frame(X, X.columns)
         if not len(X):
             raise DataError('The table has no rows')
         names = [*map(_name, chosen), *(X.columns if self.append else ())]
@@ -153,7 +148,7 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         """
         _check_fitted(self)
         kept = list(self.feature_names_in_) if self.append else []
-        _check_columns(X, [*self.codecs_, *kept])
+        check_frame(X, [*self.codecs_, *kept])
         columns, codes = {}, _encode(self.codecs_, X)
         for fields, counts in self.crosses_.items():
             keys = pd.Index(_join(fields, codes))
@@ -188,73 +183,63 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         return dataclasses.replace(schema, fields=(*schema.fields, *crosses))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        r"""Writes what was fitted as one Parquet file, which appears as a
-        whole or not at all. Of the interactions it holds the names of the
-        fields of those that were crossed.
+        r"""Writes what was fitted as one Parquet file with a checksum, which
+        appears as a whole or not at all. Of the interactions it holds the
+        names of the fields of those that were crossed.
         """
         _check_fitted(self)
         codecs = list(self.codecs_.values())
         schema = self.schema and self.schema.to_dict()
         replaced = {'interactions': list(self.crosses_), 'schema': schema}
         meta = {
-            'version': VERSION,
             'options': self.get_params() | replaced,
             'columns': self.feature_names_in_.tolist(),
             'members': [dataclasses.asdict(codec.field) for codec in codecs],
             'states': [codec.state() for codec in codecs],
         }
         # The members come first, then the crosses, numbered throughout:
-        rows = [_ROWS.empty_table().to_pandas()]
-        for i, x in enumerate([*codecs, *self.crosses_.values()]):
-            if isinstance(x, CategoricalCodec):
-                x = pd.Series(x.counts, x.keys)
-            if isinstance(x, pd.Series):
-                row = {'field': i, 'key': x.index.astype('str'), 'count': x}
-                rows.append(pd.DataFrame(row, x.index))
+        vocabularies = [codec.vocabulary for codec in codecs]
+        vocabularies += self.crosses_.values()
         # Options may be numbers of NumPy, as from a grid of them:
-        text = json.dumps(meta, default=lambda x: x.item())
-        table = pa.Table.from_pandas(
-            pd.concat(rows), _ROWS, preserve_index=False
-        ).replace_schema_metadata({_META_KEY: text.encode()})
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        write_vocabularies(
+            path, 'crosses', meta, vocabularies, lambda x: x.item()
+        )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CrossFeatures:
         r"""Reads what :meth:`save` has written.
 
         Raises:
-            DataError: If the file is another one or of an unknown version.
+            DataError: If the file is damaged, another one or of an unknown
+                version.
         """
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"'{path}' holds no crosses: {error}") from error
-        meta = json.loads((table.schema.metadata or {}).get(_META_KEY, '{}'))
-        if meta.get('version') != VERSION:
-            raise DataError(
-                f"'{path}' holds no crosses in format version {VERSION}, the "
-                f'one that this release reads (got {meta.get("version")})'
-            )
-        options, rows = meta['options'], table.to_pandas()
-        crosses = options['interactions'] = [
-            tuple(fields) for fields in options['interactions']
-        ]
-        if options['schema']:
-            options['schema'] = FieldSchema.from_dict(options['schema'])
-        out = cls(**options)
-        out.codecs_, out.crosses_ = {}, {}
-        for i, values in enumerate(meta['members']):
-            field = Field(**{**values, 'bins': tuple(values['bins'])})
-            codec = out.codecs_[field.name] = make_codec(field)
-            codec.load_state(meta['states'][i], rows[rows['field'] == i])
-        for i, fields in enumerate(crosses, start=len(out.codecs_)):
-            found = rows[rows['field'] == i]
-            keys = found['key'].to_numpy(np.int64)
-            out.crosses_[fields] = pd.Series(found['count'].to_numpy(), keys)
-        out.feature_names_in_ = np.array(meta['columns'], object)
-        out.n_features_in_ = len(meta['columns'])
-        return out
+        with reading(path, 'crosses'):
+            meta, vocabularies = read_vocabularies(path, 'crosses')
+            options, states = meta['options'], meta['states']
+            crosses = options['interactions'] = [
+                tuple(fields) for fields in options['interactions']
+            ]
+            if options['schema']:
+                options['schema'] = FieldSchema.from_dict(options['schema'])
+            out = cls(**options)
+            fields = [
+                Field(**{**values, 'bins': tuple(values['bins'])})
+                for values in meta['members']
+            ]
+            out.codecs_ = {field.name: make_codec(field) for field in fields}
+            for i, codec in enumerate(out.codecs_.values()):
+                codec.load_state(states[i], vocabularies[i])
+            out.crosses_ = {}
+            for i, members in enumerate(crosses, start=len(fields)):
+                counts = vocabularies[i]
+                keys = counts.index.to_numpy(np.int64)
+                size = math.prod(out.codecs_[name].size for name in members)
+                if not ((keys >= 0) & (keys < size)).all():
+                    raise DataError(f'{members} have no such combinations')
+                out.crosses_[members] = pd.Series(counts.to_numpy(), keys)
+            out.feature_names_in_ = np.array(meta['columns'], object)
+            out.n_features_in_ = len(meta['columns'])
+            return out
 
     def _choose(self) -> list[tuple[str, ...]]:
         if self.top is not None and self.top < 0:
@@ -321,18 +306,3 @@ def _join(fields: tuple[str, ...], codes: _Codes) -> Ids:
         key = key * size + ids
         rare |= ids == RARE
     return np.where(rare, -1, key)
-
-
-def _check_columns(X: pd.DataFrame, names: Iterable[str]) -> None:
-    if not isinstance(X, pd.DataFrame):
-        raise TypeError(f'Crossing needs a DataFrame (got {type(X).__name__})')
-    missing = [name for name in names if name not in X.columns]
-    if missing:
-        raise DataError(
-            f'The table lacks the columns {missing}; it has {list(X.columns)}'
-        )
-    twice = X.columns[X.columns.duplicated()].intersection(list(names))
-    if len(twice) or not all(isinstance(name, str) for name in names):
-        raise DataError(
-            f'Names of columns must be distinct strings (got {list(X.columns)})'
-        )

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pyg_featgraph.atomic import replacing
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import reading, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -272,9 +272,7 @@ class InteractionSet(Sequence[Interaction]):
 
     def to_json(self) -> str:
         r"""The set as JSON text."""
-        values = {'version': VERSION, 'interactions': [asdict(x) for x in self]}
-        # Arrays and numbers of NumPy or PyTorch in details become plain:
-        return json.dumps(values, indent=1, default=lambda x: x.tolist())
+        return json.dumps(self._values(), indent=1, default=_plain)
 
     @classmethod
     def from_json(cls, text: str) -> InteractionSet:
@@ -290,18 +288,21 @@ class InteractionSet(Sequence[Interaction]):
         return cls(map(_entry, entries, count()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        r"""Writes a JSON file, as a whole or not at all."""
-        text = self.to_json()
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding='utf-8')
+        r"""Writes a JSON file with a checksum, as a whole or not at all."""
+        write_json(path, self._values(), _plain)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InteractionSet:
-        r"""Reads what :meth:`save` has written, else :class:`DataError`."""
-        try:
+        r"""Reads what :meth:`save` has written, else :class:`DataError`.
+
+        The checksum refuses a file that was edited by hand; its text can
+        still be read by :meth:`from_json`.
+        """
+        with reading(path, 'interactions'):
             return cls.from_json(Path(path).read_text(encoding='utf-8'))
-        except (DataError, UnicodeDecodeError) as error:
-            raise DataError(f"'{path}': {error}") from error
+
+    def _values(self) -> dict[str, Any]:
+        return {'version': VERSION, 'interactions': [asdict(x) for x in self]}
 
     def plot(
         self,
@@ -324,6 +325,13 @@ class InteractionSet(Sequence[Interaction]):
         if len(self) > 10:
             lines.append(f'      and {len(self) - 10} more')
         return '\n'.join(map(str.rstrip, lines))
+
+
+def _plain(value: Any) -> Any:
+    r"""Arrays and numbers of NumPy or PyTorch in details, as JSON has them."""
+    if not hasattr(value, 'tolist'):
+        raise TypeError(f'{value!r} in a detail is nothing that JSON can hold')
+    return value.tolist()
 
 
 def _as_sets(truth: Iterable[Iterable[str]]) -> set[frozenset[str]]:

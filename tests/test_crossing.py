@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import SEAL, sealing
 from pyg_featgraph.interactions import Interaction, InteractionSet
 
 NUMERIC = ('float', 'tied', 'whole')
@@ -303,10 +304,12 @@ def test_load_errors(tmp_path):
         CrossFeatures.load(path)
     df = frame(50, 0).assign(y=np.arange(50) % 2)
     FieldEncoder(FieldSchema.infer(df, 'y')).fit(df).save(path)
-    with pytest.raises(DataError, match='holds no crosses'):
+    with pytest.raises(DataError, match='is no crosses'):
         CrossFeatures.load(path)
-    meta = {b'pyg_featgraph.crosses': b'{"version": 99}'}
-    pq.write_table(pa.table({'a': [1]}).replace_schema_metadata(meta), path)
+    meta = {'pyg_featgraph.crosses': '{"version": 99}', 'checksum': SEAL}
+    with sealing(path) as temporary:
+        table = pa.table({'a': [1]}).replace_schema_metadata(meta)
+        pq.write_table(table, temporary)
     with pytest.raises(DataError, match='99'):
         CrossFeatures.load(path)
 

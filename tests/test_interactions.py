@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import SEAL, sealing
 from pyg_featgraph.interactions import Interaction, InteractionSet
 
 details = st.dictionaries(
@@ -307,7 +308,7 @@ def test_files(tmp_path):
         assert list(tmp_path.iterdir()) == [path]
     # What cannot be written leaves the file as it was:
     bad = InteractionSet([Interaction(('a',), 1, 'm', {'k': {1}})])
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError, match=r'\{1\} in a detail'):
         bad.save(path)
     assert InteractionSet.load(path) == found
     with pytest.raises(FileNotFoundError):
@@ -342,8 +343,23 @@ def entry(**changes):
         (entry(detail=3), 'Entry 0'),
     ],
 )
-def test_bad_files(text, message, tmp_path):
+def test_bad_texts(text, message, tmp_path):
     path = tmp_path / 'found.json'
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(DataError, match=rf"(?s)found\.json': .*{message}"):
+    if isinstance(text, str):
+        with pytest.raises(DataError, match=rf'(?s){message}'):
+            InteractionSet.from_json(text)
+        text = text.encode()
+    with sealing(path) as temporary:
+        temporary.write_bytes(text + f'"{SEAL}"'.encode())
+    with pytest.raises(DataError, match=r"found\.json' holds no valid inter"):
         InteractionSet.load(path)
+
+
+def test_edited_file(tmp_path):
+    path = tmp_path / 'found.json'
+    make(('ab', 1)).save(path)
+    path.write_text(path.read_text().replace('"score": 1', '"score": 2'))
+    with pytest.raises(DataError, match=r"found\.json' is damaged"):
+        InteractionSet.load(path)
+    # Its text is still what it says:
+    assert InteractionSet.from_json(path.read_text()) == make(('ab', 2))

@@ -11,8 +11,6 @@ from torch_geometric.data import Batch, Data
 
 from pyg_featgraph.data.info import FieldInfo
 
-_IDS = ('slot_index', 'node_index')
-
 
 class FieldGraph(Data):
     r"""The graph of one table row: one node for each field.
@@ -27,14 +25,14 @@ class FieldGraph(Data):
     # believe: they are neither incremented nor joined along the last dimension
     # when graphs are collated.
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if key in _IDS:
+        if key == 'node_index':
             return 0
         return super().__inc__(key, value, *args, **kwargs)
 
     def __cat_dim__(
         self, key: str, value: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        if key in _IDS:
+        if key == 'node_index':
             return 0
         return super().__cat_dim__(key, value, *args, **kwargs)
 

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from itertools import chain
+from math import isfinite
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from pandas.api import types as dtypes
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pyg_featgraph.data.schema import Field
+from pyg_featgraph.data.texts import Ids, to_texts
+from pyg_featgraph.data.values import (
+    Floats,
+    check_single,
+    raise_at,
+    to_numbers,
+)
 from pyg_featgraph.errors import DataError
 
 MISSING, RARE, NUMBER = 0, 1, 1
 NUM_SPECIAL = 2
-
-Ids = NDArray[np.int64]
-Floats = NDArray[np.float64]
+_TOO_FAR = 'is too far from the training rows for single precision'
 
 
 class Codec(ABC):
@@ -58,10 +65,24 @@ class Codec(ABC):
         r"""The fitted statistics as JSON-compatible values."""
         return {name: getattr(self, name) for name in self.state_names}
 
-    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
-        r"""Restores what :meth:`fit` learned."""
+    @property
+    def vocabulary(self) -> pd.Series | None:
+        r"""The counts by key in the order of their ids, where there are any."""
+        return None
+
+    def load_state(self, state: dict[str, Any], vocabulary: pd.Series) -> None:
+        r"""Restores what :meth:`fit` learned.
+
+        Raises:
+            DataError: If that cannot be what it learned.
+        """
         for name in self.state_names:
             setattr(self, name, state[name])
+        self._check_state()
+
+    @abstractmethod
+    def _check_state(self) -> None:
+        r"""Raises an error unless the state makes sense."""
 
 
 class NumericCodec(Codec):
@@ -71,6 +92,10 @@ class NumericCodec(Codec):
     state_names = ('mean', 'std')
     mean: float = 0.0
     std: float = 1.0
+
+    def _check_state(self) -> None:
+        _check_floats([self.mean, self.std], 2)
+        _require(self.std > 0)
 
     def fit(self, column: pd.Series) -> None:
         x = to_numbers(column)
@@ -90,7 +115,8 @@ class NumericCodec(Codec):
         else:
             value = np.where(x > 2, np.floor(np.log(np.maximum(x, 2)) ** 2), x)
         ids = np.where(missing, MISSING, NUMBER)
-        return ids[:, None], np.where(missing, 1.0, value)[:, None]
+        value = np.where(missing, 1.0, value)[:, None]
+        return ids[:, None], check_single(column, value, _TOO_FAR)
 
 
 class BucketCodec(Codec):
@@ -104,6 +130,15 @@ class BucketCodec(Codec):
         self.edges: list[list[float]] = []
         # The id of each bucket of each granularity; rare buckets share one:
         self.bucket_ids: list[list[int]] = []
+
+    def _check_state(self) -> None:
+        _require(len(self.edges) == len(self.bucket_ids) == self.slots)
+        kept: list[int] = []
+        for edges, ids in zip(self.edges, self.bucket_ids, strict=True):
+            _check_floats(edges, len(ids) - 1)
+            _require(edges == sorted(edges))
+            kept += [i for i in ids if i != RARE]
+        _require(kept == list(range(NUM_SPECIAL, NUM_SPECIAL + len(kept))))
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -174,27 +209,28 @@ class CategoricalCodec(Codec):
         return NUM_SPECIAL + len(self.keys)
 
     def fit(self, column: pd.Series) -> None:
-        codes, keys = _factorize(column)
+        self._learn(*to_texts(column, strict=True))
+
+    def _learn(self, codes: Ids, keys: pd.Index) -> None:
         count = pd.Series(
             np.bincount(codes[codes >= 0], minlength=len(keys)),
             index=keys,
         )
-        # Different values can share a key (1, 1.0 and "1"):
-        count = count.groupby(level=0).sum()
         count = count[count >= max(self.field.min_count, 1)].sort_index()
         count = count.sort_values(ascending=False, kind='stable')
         self.keys = pd.Index(count.index)
         self.counts = count.to_numpy(np.int64)
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
-        ids = self._lookup(column)
+        ids = self._lookup(*to_texts(column))
         return ids[:, None], np.ones((len(ids), 1))
 
-    def _lookup(self, column: pd.Series) -> Ids:
-        codes, keys = _factorize(column)
+    def _lookup(self, codes: Ids, keys: pd.Index) -> Ids:
         found = self.keys.get_indexer(keys)
         # A value apart for code -1, which marks missing entries:
-        table = np.append(np.where(found < 0, RARE, found + NUM_SPECIAL), 0)
+        table = np.append(
+            np.where(found < 0, RARE, found + NUM_SPECIAL), MISSING
+        )
         if len(keys) >= 10 and len(self.keys) and not (found >= 0).any():
             warnings.warn(
                 f"Column '{self.field.name}': none of its {len(keys)} "
@@ -204,9 +240,17 @@ class CategoricalCodec(Codec):
             )
         return table[codes]
 
-    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
-        self.keys = pd.Index(vocabulary['key'], dtype='str')
-        self.counts = vocabulary['count'].to_numpy(np.int64)
+    @property
+    def vocabulary(self) -> pd.Series:
+        return pd.Series(self.counts, self.keys)
+
+    def load_state(self, state: dict[str, Any], vocabulary: pd.Series) -> None:
+        self.keys = vocabulary.index
+        self.counts = vocabulary.to_numpy()
+        super().load_state(state, vocabulary)
+
+    def _check_state(self) -> None:
+        _require(bool((self.counts > 0).all()))
 
 
 class MultiCodec(CategoricalCodec):
@@ -217,36 +261,57 @@ class MultiCodec(CategoricalCodec):
 
     def fit(self, column: pd.Series) -> None:
         row, members = self._explode(column)
-        super().fit(members)
-        self.slots = max(1, int(np.bincount(row).max(initial=0)))
+        codes, keys = to_texts(members, strict=True)
+        self._learn(codes, keys)
+        length = np.bincount(row[codes >= 0])
+        self.slots = max(1, int(length.max(initial=0)))
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
-        # Members beyond the longest list of the training rows are dropped:
         row, members = self._explode(column)
+        member = self._lookup(*to_texts(members))
+        row, member = row[member != MISSING], member[member != MISSING]
         length = np.bincount(row, minlength=len(column))
         slot = np.arange(len(row)) - (length.cumsum() - length)[row]
+        # Members beyond the longest list of the training rows are dropped:
         kept = slot < self.slots
-        row, slot = row[kept], slot[kept]
+        row, slot, member = row[kept], slot[kept], member[kept]
         length = np.minimum(length, self.slots)
         ids = np.full((len(column), self.slots), MISSING, dtype=np.int64)
         value = np.zeros(ids.shape)
         value[length == 0, 0] = 1.0
-        if len(row):
-            ids[row, slot] = self._lookup(members)[kept]
-            value[row, slot] = 1 / length[row]
+        ids[row, slot] = member
+        value[row, slot] = 1 / length[row]
         return ids, value
 
-    def load_state(self, state: dict[str, Any], vocabulary: Any) -> None:
-        Codec.load_state(self, state, vocabulary)
-        super().load_state(state, vocabulary)
+    def _check_state(self) -> None:
+        super()._check_state()
+        _require(type(self.slots) is int and self.slots >= 1)
 
     def _explode(self, column: pd.Series) -> tuple[Ids, pd.Series]:
-        column = column.reset_index(drop=True)
-        if dtypes.is_string_dtype(column.dropna()):
-            column = column.str.split(self.field.separator, regex=False)
-        members = column.explode().dropna()
-        members = members[members != '']
-        return members.index.to_numpy(np.int64), members
+        r"""The members of all entries, and the position of each one's row."""
+        if isinstance(column.dtype, pd.StringDtype):
+            texts = pa.array(column, pa.large_string())
+            parts = pc.split_pattern(texts, self.field.separator)
+            length = pc.list_value_length(parts).fill_null(0).to_numpy()
+            members = parts.flatten().to_pandas()
+        else:
+            lists = [self._members(x) for x in column.astype(object)]
+            length = np.array([len(x) for x in lists], np.int64)
+            members = pd.Series([*chain(*lists)], dtype=object)
+        row = np.repeat(np.arange(len(column)), length)
+        # So that an error names the row:
+        members = pd.Series(members.array, column.index[row], name=column.name)
+        return row, members
+
+    def _members(self, entry: Any) -> list[Any]:
+        if isinstance(entry, str):
+            return entry.split(self.field.separator)
+        if isinstance(entry, set | frozenset):
+            # Its order is another one in each process:
+            return sorted(entry, key=lambda x: (str(type(x)), str(x)))
+        if isinstance(entry, np.ndarray) and entry.ndim:
+            return [*entry]
+        return [*entry] if isinstance(entry, list | tuple) else [entry]
 
 
 class VectorCodec(Codec):
@@ -258,6 +323,12 @@ class VectorCodec(Codec):
     state_names = ('slots', 'mean', 'std')
     mean: list[float]
     std: list[float]
+
+    def _check_state(self) -> None:
+        _require(type(self.slots) is int and self.slots >= 1)
+        _check_floats(self.mean, self.slots)
+        _check_floats(self.std, self.slots)
+        _require(min(self.std) > 0)
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -283,24 +354,47 @@ class VectorCodec(Codec):
         x = (self._stack(column[there]) - self.mean) / self.std
         # The vector of the node is as long as that of a single number:
         value[there] = x / np.sqrt(self.slots)
-        return ids, value
+        return ids, check_single(column, value, _TOO_FAR)
 
     def _stack(self, column: pd.Series) -> Floats:
-        wrong = np.array([np.size(x) != self.slots for x in column], bool)
-        if wrong.any():
-            raise_at(column, wrong, f'is not a vector of {self.slots} numbers')
+        values, shape = column.tolist(), (len(column), self.slots)
         try:
-            x = np.array(column.tolist(), dtype=np.float64)
-        except (TypeError, ValueError) as error:
+            x = np.array(values)
+        except ValueError:  # They are not equally long.
+            x = np.empty(0)
+        if x.shape != shape:
+            wrong = np.array([_shape(x) != shape[1:] for x in values], bool)
+            if wrong.any():
+                what = f'is not a vector of {self.slots} numbers'
+                raise_at(column, wrong, what)
+            x = np.empty(shape)  # Of no rows.
+        try:
+            if x.dtype.kind in 'cmM':
+                raise TypeError(f'they are {x.dtype}')
+            x = x.astype(np.float64)
+        except (OverflowError, TypeError, ValueError) as error:
             raise DataError(
                 f"Column '{column.name}' holds vectors that are not numbers: "
                 f'{error}'
             ) from error
-        x = x.reshape(len(column), self.slots)
-        wrong = np.asarray(~np.isfinite(x).all(axis=1), bool)
-        if wrong.any():
-            raise_at(column, wrong, 'is not finite')
-        return x
+        return check_single(column, x)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    try:
+        return tuple(np.shape(value))
+    except ValueError:  # A list of unequal lists.
+        return None
+
+
+def _require(holds: bool) -> None:
+    if not holds:
+        raise DataError('a fitted state makes no sense')
+
+
+def _check_floats(values: list[float], length: int) -> None:
+    _require(len(values) == length)
+    _require(all(type(x) in (int, float) and isfinite(x) for x in values))
 
 
 def make_codec(field: Field) -> Codec:
@@ -312,47 +406,3 @@ def make_codec(field: Field) -> Codec:
     if field.kind == 'categorical':
         return CategoricalCodec(field)
     return BucketCodec(field) if field.is_bucketised else NumericCodec(field)
-
-
-def to_numbers(column: pd.Series) -> Floats:
-    r"""A column as floating point numbers, missing ones as NaN.
-
-    Raises:
-        DataError: If a value is infinite or no number.
-    """
-    if dtypes.is_numeric_dtype(column) or dtypes.is_bool_dtype(column):
-        x = column.to_numpy(np.float64, na_value=np.nan)
-    else:
-        numbers = pd.to_numeric(column, errors='coerce')
-        wrong = (numbers.isna() & column.notna()).to_numpy()
-        if wrong.any():
-            raise_at(column, wrong, 'is not a number')
-        x = numbers.to_numpy(np.float64, na_value=np.nan)
-    if np.isinf(x).any():
-        raise_at(column, np.isinf(x), 'is not finite')
-    return x
-
-
-def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
-    r"""Raises a :class:`DataError` that names the first wrong entry."""
-    at = int(np.flatnonzero(wrong)[0])
-    raise DataError(
-        f"Column '{column.name}', row {column.index[at]!r}: "
-        f'{column.iloc[at]!r} {what} ({int(wrong.sum())} such of '
-        f'{len(column)} rows). Correct or drop these rows, or leave the '
-        'value empty if it is missing'
-    )
-
-
-def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
-    codes, uniques = pd.factorize(column)
-    values = np.asarray(uniques)
-    if values.dtype.kind == 'f':
-        # A column of integers turns into floats once an entry is missing, so
-        # whole numbers are written as integers, each by itself:
-        whole = np.isfinite(values) & (values == np.floor(values))
-        whole &= np.abs(values) < 2**63
-        texts = values.astype(object)
-        texts[whole] = values[whole].astype(np.int64)
-        values = texts
-    return codes, pd.Index(values).astype('str')

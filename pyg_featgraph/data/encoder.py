@@ -2,31 +2,25 @@ r"""From a DataFrame to an encoded table."""
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
-from pyg_featgraph.atomic import replacing
-from pyg_featgraph.data.codecs import (
-    CategoricalCodec,
-    make_codec,
-    raise_at,
-    to_numbers,
-)
+from pyg_featgraph.data.codecs import make_codec
 from pyg_featgraph.data.info import FieldInfo
+from pyg_featgraph.data.labels import check_labels
 from pyg_featgraph.data.schema import FieldSchema
 from pyg_featgraph.data.table import FieldTable
+from pyg_featgraph.data.values import check_frame, to_numbers
+from pyg_featgraph.data.vocabulary_file import (
+    read_vocabularies,
+    write_vocabularies,
+)
 from pyg_featgraph.errors import DataError
-
-#: The version of the file format.
-VERSION = 2
-_META_KEY = b'pyg_featgraph.encoder'
+from pyg_featgraph.files import reading
 
 
 class FieldEncoder:
@@ -70,21 +64,15 @@ class FieldEncoder:
             df (pandas.DataFrame): The training rows.
 
         Raises:
-            DataError: If the table is empty, lacks a column, holds text or
-                infinite values in a numeric column, or if its label is not
-                0/1 or has a single class.
+            DataError: If the table is empty or lacks a column, if an entry
+                is none that its column can have (see
+                :mod:`~pyg_featgraph.data.values`), if categories cannot be
+                told apart, or if the label is not 0/1 or has a single class.
         """
-        self._check_columns(df)
+        check_frame(df, self.schema.names)
         if not len(df):
             raise DataError('The table has no rows')
-        label = self.schema.label
-        if label in df.columns:
-            y = self._labels(df)
-            if (y == y[0]).all():
-                raise DataError(
-                    f"Column '{label}': all {len(y)} labels are {y[0]:.0f}; "
-                    'training needs both classes'
-                )
+        self._labels(df, both=True)
         for codec in self.codecs:
             codec.fit(df[codec.field.name])
         self._set_info()
@@ -100,7 +88,7 @@ class FieldEncoder:
             DataError: As in :meth:`fit`; a single class is fine here.
         """
         info = self.info
-        self._check_columns(df)
+        check_frame(df, self.schema.names)
         index = np.empty((len(df), info.num_slots), dtype=np.int32)
         value = np.empty((len(df), info.num_slots), dtype=np.float32)
         for codec, offset, first in zip(
@@ -109,9 +97,7 @@ class FieldEncoder:
             slots = slice(first, first + codec.slots)
             ids, value[:, slots] = codec.encode(df[codec.field.name])
             index[:, slots] = ids + offset
-        y = None
-        if self.schema.label in df.columns:
-            y = torch.from_numpy(self._labels(df).astype(np.float32))
+        y = self._labels(df)
         return FieldTable(
             torch.from_numpy(index), torch.from_numpy(value), info, y
         )
@@ -124,54 +110,36 @@ class FieldEncoder:
         r"""Writes the fitted encoder as one Parquet file.
 
         The vocabulary is the table of the file, everything else is JSON in
-        its metadata. The file appears as a whole or not at all.
+        its metadata. The file appears as a whole or not at all, and carries a
+        checksum.
         """
         meta = {
-            'version': VERSION,
             'schema': self.schema.to_dict(),
             'info': self.info.to_dict(),
             'states': [codec.state() for codec in self.codecs],
         }
-        # The position of the field rather than its name, to keep it short:
-        rows: list[pd.DataFrame] = [
-            pd.DataFrame({'field': i, 'key': codec.keys, 'count': codec.counts})
-            for i, codec in enumerate(self.codecs)
-            if isinstance(codec, CategoricalCodec)
-        ]
-        empty = pd.DataFrame({'field': [], 'key': [], 'count': []})
-        vocabulary = pd.concat(rows) if rows else empty
-        table = pa.Table.from_arrays(
-            [
-                pa.array(vocabulary['field'], pa.int32()),
-                pa.array(vocabulary['key'], pa.large_string()),
-                pa.array(vocabulary['count'], pa.int64()),
-            ],
-            names=['field', 'key', 'count'],
-        ).replace_schema_metadata({_META_KEY: json.dumps(meta).encode()})
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        vocabularies = [codec.vocabulary for codec in self.codecs]
+        write_vocabularies(path, 'encoder', meta, vocabularies)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FieldEncoder:
         r"""Reads an encoder written by :meth:`save`.
 
         Raises:
-            DataError: If the file is no encoder or of an unknown version.
+            DataError: If the file is damaged, no encoder or of an unknown
+                version.
         """
-        try:
-            table = pq.read_table(path)
-        except pa.ArrowInvalid as error:
-            raise DataError(f"'{path}' is not an encoder: {error}") from error
-        meta = _read_meta(path, table)
-        out = cls(FieldSchema.from_dict(meta['schema']))
-        vocabulary = dict(iter(table.to_pandas().groupby('field')))
-        empty = table.schema.empty_table().to_pandas()
-        for i, (codec, state) in enumerate(
-            zip(out.codecs, meta['states'], strict=True)
-        ):
-            codec.load_state(state, vocabulary.get(i, empty))
-        out._set_info()
-        return out
+        with reading(path, 'encoder'):
+            meta, vocabularies = read_vocabularies(path, 'encoder')
+            out = cls(FieldSchema.from_dict(meta['schema']))
+            for i, (codec, state) in enumerate(
+                zip(out.codecs, meta['states'], strict=True)
+            ):
+                codec.load_state(state, vocabularies[i])
+            out._set_info()
+            if out.info != FieldInfo.from_dict(meta['info']):
+                raise DataError('its fields are not those of its states')
+            return out
 
     def _set_info(self) -> None:
         self._info = FieldInfo(
@@ -181,20 +149,13 @@ class FieldEncoder:
             tuple(codec.kind for codec in self.codecs),
         )
 
-    def _check_columns(self, df: pd.DataFrame) -> None:
-        missing = [n for n in self.schema.names if n not in df.columns]
-        if missing:
-            raise DataError(
-                f'The table lacks the columns {missing} of the schema; it '
-                f'has {list(df.columns)}'
-            )
-
-    def _labels(self, df: pd.DataFrame) -> np.ndarray:
-        column = df[self.schema.label]
-        y = to_numbers(column)
-        wrong = ~np.isin(y, (0.0, 1.0))
-        if wrong.any():
-            raise_at(column, wrong, 'is not a label (0 or 1)')
+    def _labels(self, df: pd.DataFrame, both: bool = False) -> Tensor | None:
+        label = self.schema.label
+        if label is None or label not in df.columns:
+            return None
+        check_frame(df, [label])
+        y = torch.from_numpy(to_numbers(df[label]).astype(np.float32))
+        check_labels(y, f"Column '{label}'", list(df.index), both)
         return y
 
     def __repr__(self) -> str:
@@ -203,16 +164,3 @@ class FieldEncoder:
             f'{self.__class__.__name__}(num_fields={len(self.schema)}, '
             f'fitted={fitted})'
         )
-
-
-def _read_meta(path: Any, table: pa.Table) -> dict[str, Any]:
-    raw = (table.schema.metadata or {}).get(_META_KEY)
-    if raw is None:
-        raise DataError(f"'{path}' is a Parquet file, but not an encoder")
-    meta = json.loads(raw)
-    if meta.get('version') != VERSION:
-        raise DataError(
-            f"'{path}' has format version {meta.get('version')}; this "
-            f'release reads version {VERSION}'
-        )
-    return meta

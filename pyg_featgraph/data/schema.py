@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
+from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.errors import DataError
 
 KINDS = ('categorical', 'numeric', 'multi', 'vector')
@@ -151,8 +152,10 @@ class FieldSchema:
                 kind they apply, *e.g.*, :obj:`transform="standard"`.
 
         Raises:
-            DataError: If :obj:`label` or an overridden column is missing.
+            DataError: If :obj:`label` or an overridden column is missing, or
+                if names of columns are not distinct strings.
         """
+        check_frame(df, df.columns)
         overrides = dict(overrides or {})
         known = [field.name for field in dataclasses.fields(Field)]
         for name in defaults:
@@ -179,7 +182,7 @@ class FieldSchema:
             for name, value in defaults.items():
                 if kind == 'numeric' or name not in ('transform', 'bins'):
                     options.setdefault(name, value)
-            fields.append(Field(name=str(column), **options))
+            fields.append(Field(name=column, **options))
         return cls(tuple(fields), label)
 
     @property

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from pyg_featgraph.data.batch import FieldBatch
 from pyg_featgraph.data.info import FieldInfo
+from pyg_featgraph.data.labels import check_labels
 
 
 class FieldTable(Dataset):
@@ -27,11 +28,14 @@ class FieldTable(Dataset):
         slot_value (torch.Tensor): The values of the slots, with shape
             :math:`(R, S)`.
         info (FieldInfo): The layout of the fields.
-        y (torch.Tensor, optional): The labels, with shape :math:`(R)`.
-            (default: :obj:`None`)
+        y (torch.Tensor, optional): The labels, with shape :math:`(R)`,
+            0 or 1. (default: :obj:`None`)
         drop_absent (bool, optional): Whether missing fields are left out of
             the graphs. It may be changed at any time, and parts of the table
             take it over. (default: :obj:`False`)
+
+    Raises:
+        DataError: If a label is neither 0 nor 1.
     """
 
     def __init__(
@@ -48,6 +52,13 @@ class FieldTable(Dataset):
                 "'slot_index' and 'slot_value' must have shape "
                 f'[*, {info.num_slots}] (got {sizes[0]} and {sizes[1]})'
             )
+        if y is not None:
+            if y.size() != slot_index.size()[:1]:
+                raise ValueError(
+                    f"'y' must have shape [{sizes[0][0]}] (got "
+                    f'{list(y.size())})'
+                )
+            check_labels(y)
         self.slot_index = slot_index
         self.slot_value = slot_value
         self.info = info

@@ -1,3 +1,5 @@
+r"""Adult: who earns more than 50,000 dollars a year."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,3 +1,5 @@
+r"""Avazu: which advertisements on mobile devices are clicked."""
+
 from __future__ import annotations
 
 import os

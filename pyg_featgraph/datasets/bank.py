@@ -1,3 +1,5 @@
+r"""Bank Marketing: who takes out a deposit after a call."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,3 +1,5 @@
+r"""Give Me Some Credit: who runs into financial distress."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,3 +1,5 @@
+r"""Criteo: which display advertisements are clicked."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+r"""Employee Access: which requests of employees are granted."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -1,3 +1,5 @@
+r"""MovieLens-1M: which movies people like."""
+
 from __future__ import annotations
 
 import os

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from pyg_featgraph.data.values import MISSING_TEXTS
 from pyg_featgraph.errors import DataError
 
 
@@ -84,7 +85,7 @@ class TextFormat:
     delimiter: str = ','
     header: bool = False
     quoted: bool = False
-    missing: tuple[str, ...] = ('', 'nan', 'NaN')
+    missing: tuple[str, ...] = MISSING_TEXTS
     patterns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     member: str = ''
     skip: Callable[[str], bool] | None = None

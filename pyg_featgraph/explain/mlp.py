@@ -188,7 +188,7 @@ def fit_mlps(
             (default: :obj:`100`)
         max_epochs (int, optional): The highest number of epochs.
             (default: :obj:`100`)
-        patience (int, optional): How many epochs in a row may bring no
+        patience (int, optional): How many successive epochs may bring no
             improvement before the next such one is the last.
             (default: :obj:`5`)
         l1 (float, optional): The lasso penalty of all weight matrices, not of

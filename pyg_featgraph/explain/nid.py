@@ -207,11 +207,11 @@ def gradient_nid(
     # A stable sort keeps the order of sets that are equally strong:
     return [
         [
-            (sets[i], float(row[i]))
-            for i in np.argsort(-row, kind='stable')[:top]
-            if row[i] > 0
+            (sets[i], float(one[i]))
+            for i in np.argsort(-one, kind='stable')[:top]
+            if one[i] > 0
         ]
-        for row in strength
+        for one in strength
     ]
 
 

@@ -27,7 +27,11 @@ def at_least(low: float, kind: type = int) -> Rule:
         values = value if isinstance(value, list | tuple) else [value]
         number = Integral if kind is int else Real
         for x in values:
-            if isinstance(x, bool) or not isinstance(x, number) or x < low:
+            if (
+                isinstance(x, bool)
+                or not isinstance(x, number)
+                or not float(x) >= low
+            ):
                 name = 'a whole number' if kind is int else 'a number'
                 return f'must be {name} of at least {low}'
         return None
@@ -39,7 +43,7 @@ def between(low: float, high: float) -> Rule:
     r"""A number in :math:`[low, high)`."""
 
     def rule(value: Any) -> str | None:
-        if isinstance(value, Real) and low <= value < high:
+        if isinstance(value, Real) and low <= float(value) < high:
             return None
         return f'must be at least {low} and below {high}'
 
@@ -105,7 +109,7 @@ class Configurable:
         # A copy or a pickle has no arguments; it brings its own `config`:
         bound = signature.bind_partial(*args, **kwargs)
         bound.apply_defaults()
-        config = {}
+        config: dict[str, Any] = {}
         for name, value in bound.arguments.items():
             kind = signature.parameters[name].kind
             if kind is inspect.Parameter.VAR_KEYWORD:

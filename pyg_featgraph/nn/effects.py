@@ -72,12 +72,13 @@ def pair_effects(
             info,
             drop_absent=table.drop_absent,
         )
-        return model(batch.to(device)).cpu().view(-1, size)
+        out: Tensor = model(batch.to(device))
+        return out.cpu().view(-1, size)
 
     was_training = model.training
     model.eval()
     plain = logits(torch.zeros(1, n, dtype=torch.bool))[0].double()
-    parts = swapped.split(max(1, batch_size // size))
+    parts = torch.split(swapped, max(1, batch_size // size))
     outs = [logits(part).double() for part in tqdm(parts, disable=not progress)]
     model.train(was_training)
 

@@ -2,6 +2,7 @@ r"""The base class of models."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from abc import abstractmethod
@@ -17,9 +18,9 @@ from torch_geometric.data import Data
 from torch_geometric.nn.inits import reset
 from torch_geometric.typing import Adj
 
-from pyg_featgraph.atomic import replacing
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import SEAL, reading, sealing
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.config import (
     Configurable,
@@ -247,7 +248,7 @@ class FieldModel(Configurable, torch.nn.Module):
     def save(self, path: str | os.PathLike[str]) -> None:
         r"""Writes configuration and weights as one safetensors file.
 
-        The file appears as a whole or not at all.
+        The file appears as a whole or not at all, and carries a checksum.
         """
         meta = {
             'version': VERSION,
@@ -255,12 +256,13 @@ class FieldModel(Configurable, torch.nn.Module):
             'info': self.info.to_dict(),
             'config': encode(self.config),
         }
-        with replacing(path) as temporary:
-            save_file(
-                {k: v.contiguous() for k, v in self.state_dict().items()},
-                temporary,
-                metadata={'pyg_featgraph.model': json.dumps(meta)},
-            )
+        state = {k: v.contiguous() for k, v in self.state_dict().items()}
+        texts = {'pyg_featgraph.model': json.dumps(meta), 'checksum': SEAL}
+        with sealing(path) as temporary:
+            try:
+                save_file(state, temporary, texts)
+            except safetensors.SafetensorError as error:
+                raise OSError(errno.EIO, str(error)) from error
 
     @staticmethod
     def load(path: str | os.PathLike[str], device: str = 'cpu') -> FieldModel:
@@ -268,30 +270,27 @@ class FieldModel(Configurable, torch.nn.Module):
         module of a class of your own is to be imported before.
 
         Raises:
-            DataError: If the file is no model, of an unknown version or of an
-                unknown class.
+            DataError: If the file is damaged, no model, of an unknown version
+                or of an unknown class.
         """
-        try:
-            with safetensors.safe_open(path, 'pt', device=device) as file:
-                meta = (file.metadata() or {}).get('pyg_featgraph.model')
-                state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        except safetensors.SafetensorError as error:
-            raise DataError(f"'{path}' is not a model: {error}") from error
-        values = json.loads(meta) if meta else {}
-        if values.get('version') != VERSION:
-            raise DataError(
-                f"'{path}' holds no model that this release can read "
-                f'(format version {values.get("version")!r}, not {VERSION})'
-            )
-        try:
+        with (
+            reading(path, 'model'),
+            safetensors.safe_open(path, 'pt', device=device) as file,
+        ):
+            values = json.loads(file.metadata()['pyg_featgraph.model'])
+            if values['version'] != VERSION:
+                raise DataError(
+                    'this release cannot read it (format version '
+                    f'{values["version"]!r}, not {VERSION})'
+                )
             cls: Any = find_class(values['class'])
-        except DataError as error:
-            raise DataError(f"'{path}': {error}") from error
-        model = cls(
-            FieldInfo.from_dict(values['info']), **decode(values['config'])
-        )
-        model.load_state_dict(state)
-        return model.to(device)
+            model: FieldModel = cls(
+                FieldInfo.from_dict(values['info']), **decode(values['config'])
+            )
+            model.load_state_dict(
+                {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            )
+            return model.to(device)
 
     def __repr__(self) -> str:
         config = ', '.join(f'{k}={v!r}' for k, v in self.config.items())

@@ -234,7 +234,8 @@ class Nodes(NamedTuple):
             edge (FieldEdge): The module.
             x (torch.Tensor): The vectors of the nodes.
         """
-        weight = edge(x, mask=self.mask).expand(x.size(0), -1, -1)
+        weight: Tensor = edge(x, mask=self.mask)
+        weight = weight.expand(x.size(0), -1, -1)
         pairs = pairs_of(self.mask, x.size(1), True, x)
         return weight if pairs is None else weight * pairs
 

@@ -32,7 +32,8 @@ class LazyModule(torch.nn.Module):
         if self.in_channels > 0:
             self.register_parameter(name, Parameter(self._empty(size)))
             return
-        self.register_parameter(name, UninitializedParameter())
+        lazy: Any = UninitializedParameter()
+        self.register_parameter(name, lazy)
         if '_sizes' not in self.__dict__:
             self._sizes: dict[str, tuple[int, ...]] = {}
             self._hook = self.register_forward_pre_hook(

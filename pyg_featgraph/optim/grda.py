@@ -1,3 +1,5 @@
+r"""An optimizer that drives parameters to exactly zero."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -23,5 +23,7 @@ class Entry(Protocol):
 def head(entries: Sequence[Entry], top: int | None) -> Sequence[Entry]:
     r"""The first :obj:`top` entries, or all if it is :obj:`None`."""
     if top is not None and top < 0:
-        raise ValueError(f"'top' must not be negative (got {top})")
+        raise ValueError(
+            f'The number of entries must not be negative (got {top})'
+        )
     return entries[:top]

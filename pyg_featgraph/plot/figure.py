@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyg_featgraph.atomic import replacing
 from pyg_featgraph.errors import require
+from pyg_featgraph.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyg_featgraph.atomic import replacing
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import replacing
 
 
 def open_directory(

@@ -168,9 +168,9 @@ def test_grid():
     ]
     assert grid_segments(5, 4, 2, 2).tolist() == expected
     assert grid_segments(3, 2, 3, 2).flatten().tolist() == list(range(6))
-    for rows, cols in ((0, 1), (1, 0), (4, 1), (1, 3)):
+    for down, across in ((0, 1), (1, 0), (4, 1), (1, 3)):
         with pytest.raises(ValueError, match='does not fit into 3 x 2'):
-            grid_segments(3, 2, rows, cols)
+            grid_segments(3, 2, down, across)
 
 
 def test_image_errors(images, segments):

@@ -116,6 +116,9 @@ def test_bad_counts():
         plot_counts(counts(('ab', 2), ('bc', -1)))
     with pytest.raises(ValueError, match='entries of a single field'):
         plot_counts(counts(('ab', 2), ('c', 1)))
+    for options in ({'top': -1}, {'highlight': -2}):
+        with pytest.raises(ValueError, match='must not be negative'):
+            plot_counts(FOUND, **options)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+from collections import namedtuple
+
+import pytest
 from matplotlib.colors import to_hex
 from plot_parts import FOUND, labels
 
@@ -21,6 +24,21 @@ def test_interactions():
         ::-1
     ]
     assert axis.get_title() == '2 of 3 interactions'
+
+
+def test_any_entries_with_fields_and_scores():
+    Entry = namedtuple('Entry', ['fields', 'score'])
+    entries = [Entry(x.fields, x.score) for x in FOUND]
+    for top in (0, 2, None):
+        one, two = (
+            plot_interactions(FOUND, top),
+            plot_interactions(entries, top),
+        )
+        for figure in (one, two):
+            figure.canvas.draw()
+        assert one.canvas.buffer_rgba() == two.canvas.buffer_rgba()
+    with pytest.raises(ValueError, match=r'must not be negative \(got -1\)'):
+        plot_interactions(entries, -1)
 
 
 def test_interactions_without_a_truth():

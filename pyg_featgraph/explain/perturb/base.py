@@ -1,3 +1,5 @@
+r"""What every perturbation can do."""
+
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

@@ -1,3 +1,5 @@
+r"""Rows of an encoded table, with its fields as features."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,3 +1,5 @@
+r"""Rows of a data frame, with its columns as features."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,5 @@
+r"""Asking a graph network about perturbed copies of its graphs."""
+
 from __future__ import annotations
 
 import inspect

@@ -1,3 +1,5 @@
+r"""Images, with their regions as features."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -108,23 +110,23 @@ class ImagePerturbation(ModelPerturbation):
         return (total / where.bincount(minlength=size))[:, region]
 
 
-def grid_segments(height: int, width: int, rows: int, cols: int) -> Tensor:
-    r"""Regions of a regular grid, numbered row by row.
+def grid_segments(height: int, width: int, down: int, across: int) -> Tensor:
+    r"""Regions of a regular grid, numbered from left to right and down.
 
     Args:
         height (int): The height of the image.
         width (int): The width of the image.
-        rows (int): The number of regions from top to bottom.
-        cols (int): The number of regions from left to right.
+        down (int): The number of regions from top to bottom.
+        across (int): The number of regions from left to right.
 
     Shapes:
         - **output:** labels :math:`(H, W)`
     """
-    if not (1 <= rows <= height and 1 <= cols <= width):
+    if not (1 <= down <= height and 1 <= across <= width):
         raise ValueError(
-            f'A grid of {rows} x {cols} regions does not fit into {height} x '
+            f'A grid of {down} x {across} regions does not fit into {height} x '
             f'{width} pixels'
         )
-    y = torch.arange(height) * rows // height
-    x = torch.arange(width) * cols // width
-    return y.unsqueeze(1) * cols + x
+    y = torch.arange(height) * down // height
+    x = torch.arange(width) * across // width
+    return y.unsqueeze(1) * across + x

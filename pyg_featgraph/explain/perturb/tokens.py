@@ -1,3 +1,5 @@
+r"""Sequences, with their tokens as features."""
+
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence

@@ -224,9 +224,10 @@ class FieldConv(MessagePassing):
             if weight is None:
                 weight = message.new_ones(links.edge_index.size(1))
             # propagate_type: (x: Tensor, alpha: Tensor)
-            return self.propagate(
+            out: Tensor = self.propagate(
                 links.edge_index, x=message, alpha=weight, size=links.size
             )
+            return out
         if links.mask is not None:
             message = message * links.mask.unsqueeze(-1)
         if weight is None:

@@ -77,6 +77,9 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         - **output:** :math:`(B, S, E, F)`
     """
 
+    query: Tensor
+    key: Tensor
+
     def __init__(
         self,
         channels: int,
@@ -175,7 +178,7 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         weight = self._graph_weight(x, hyperedge_index, edge_weight)
         score = self._edge_scores(x, hyperedge_index, weight, field)
         # propagate_type: (x: Tensor, alpha: Tensor)
-        out = self.propagate(
+        out: Tensor = self.propagate(
             hyperedge_index,
             x=x,
             alpha=score * weight.unsqueeze(1),
@@ -205,7 +208,8 @@ class InducedSetConv(HyperedgeConv, LazyModule):
             return self._edge_scores(x, hyperedge_index, weight, field)
         weight = self._dense_weight(x, edge_weight, mask)
         product = torch.einsum('bnd,sed->bnse', x, self._queries())
-        return self.threshold((product * weight.unsqueeze(3)).relu())
+        out: Tensor = self.threshold((product * weight.unsqueeze(3)).relu())
+        return out
 
     def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
         return alpha.unsqueeze(2) * x_j.unsqueeze(1)
@@ -267,7 +271,8 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         else:
             kind = field[source]
         own = subset if self.threshold.size[1] > 1 else torch.zeros_like(subset)
-        return self.threshold(score, (kind, own))
+        out: Tensor = self.threshold(score, (kind, own))
+        return out
 
     def __repr__(self) -> str:
         return (

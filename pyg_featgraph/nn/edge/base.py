@@ -167,7 +167,8 @@ def make_edge(
             f"'edge' must be a module or one of {sorted(FieldEdge.names)} "
             f'(got {edge!r})'
         )
-    cls = FieldEdge.names[edge]
+    cls: type = FieldEdge.names[edge]
     known = {'in_channels': in_channels, 'num_fields': num_fields}
     wanted = inspect.signature(cls).parameters
-    return cls(**{k: v for k, v in known.items() if k in wanted})
+    out: FieldEdge = cls(**{k: v for k, v in known.items() if k in wanted})
+    return out

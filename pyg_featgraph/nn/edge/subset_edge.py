@@ -104,13 +104,14 @@ class SubsetEdge(FieldEdge, LazyModule, name='subset'):
         """
         p = ((x @ self.weight.t()).sigmoid() @ self.mix.t()).relu()
         if self.num_fields is None:
-            return self.threshold(p)
-        if field is None and (x.dim() != 3 or x.size(1) != self.num_fields):
+            field = None
+        elif field is None and (x.dim() != 3 or x.size(1) != self.num_fields):
             raise ValueError(
                 f"'field' is required, since each of the {self.num_fields} "
                 f'fields has its own thresholds (got shape {list(x.size())})'
             )
-        return self.threshold(p, field)
+        out: Tensor = self.threshold(p, field)
+        return out
 
     def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
         source = target = self.members(x[0])

@@ -63,7 +63,7 @@ class NodeEmbedding(torch.nn.Module, ABC):
         """
         if not isinstance(data, FieldBatch):
             return self.embed_nodes(data.node_index, data.node_value)
-        x = self(data.slot_index, data.slot_value)
+        x: Tensor = self(data.slot_index, data.slot_value)
         return x if data.mask is None else x * data.mask.unsqueeze(-1)
 
     @property

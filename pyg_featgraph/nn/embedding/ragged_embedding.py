@@ -130,8 +130,8 @@ class RaggedEmbedding(NodeEmbedding):
 
     def _weight(self, field: int) -> Tensor:
         start = self.info.offsets[field] - int(self.shift[field])
-        table = self.tables[int(self.member[field])]
-        return table.weight[start : start + self.info.sizes[field]]
+        weight: Tensor = self.tables[int(self.member[field])].weight
+        return weight[start : start + self.info.sizes[field]]
 
     def forward(self, slot_index: Tensor, slot_value: Tensor) -> Tensor:
         size, d, value = slot_index.size(0), self.embedding_dim, slot_value

@@ -29,7 +29,8 @@ def field_linear(x: Tensor, weight: Tensor, field: Tensor) -> Tensor:
     count = field.new_zeros(weight.size(0)).scatter_add(
         0, field, torch.ones_like(field)
     )
-    return _field_linear(x, weight, perm, count)
+    out: Tensor = _field_linear(x, weight, perm, count)
+    return out
 
 
 @torch.library.custom_op('pyg_featgraph::field_linear', mutates_args=())
@@ -37,7 +38,7 @@ def _field_linear(
     x: Tensor, weight: Tensor, perm: Tensor, count: Tensor
 ) -> Tensor:
     out = x.new_empty(x.size(0), weight.size(1), weight.size(3))
-    for nodes, matrix in zip(perm.split(count.tolist()), weight, strict=True):
+    for nodes, matrix in zip(_groups(perm, count), weight, strict=True):
         out[nodes] = torch.bmm(x[nodes].transpose(0, 1), matrix).transpose(0, 1)
     return out
 
@@ -55,7 +56,7 @@ def _field_linear_backward(
 ) -> tuple[Tensor, Tensor]:
     grad_x = x.new_empty(x.size())
     grad_weight = weight.new_empty(weight.size())
-    for i, nodes in enumerate(perm.split(count.tolist())):
+    for i, nodes in enumerate(_groups(perm, count)):
         g = grad[nodes].transpose(0, 1)
         grad_x[nodes] = torch.bmm(g, weight[i].mT).transpose(0, 1)
         grad_weight[i] = torch.bmm(x[nodes].permute(1, 2, 0), g)
@@ -84,3 +85,8 @@ _field_linear.register_autograd(_backward, setup_context=_setup_context)
 for _device in ('cpu', 'cuda'):
     _field_linear.register_autocast(_device, torch.float32)
     _field_linear_backward.register_autocast(_device, torch.float32)
+
+
+def _groups(perm: Tensor, count: Tensor) -> tuple[Tensor, ...]:
+    # The nodes of each field.
+    return torch.split(perm, count.tolist())

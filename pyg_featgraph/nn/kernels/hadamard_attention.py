@@ -84,9 +84,10 @@ def hadamard_attention(
     Returns:
         torch.Tensor: With shape :math:`(B, n, H, d)`.
     """
-    return _attention(
+    out: Tensor = _attention(
         x, att, bias, scale, keep, dropout_mask, negative_slope, scale_logits
     )
+    return out
 
 
 @torch.library.custom_op('pyg_featgraph::hadamard_attention', mutates_args=())

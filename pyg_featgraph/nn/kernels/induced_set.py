@@ -43,7 +43,8 @@ def induced_set_attention(
     Returns:
         torch.Tensor: With shape :math:`(B, S, E, d)`.
     """
-    return _attention(x, weight, query, threshold)
+    out: Tensor = _attention(x, weight, query, threshold)
+    return out
 
 
 @torch.library.custom_op(
@@ -121,7 +122,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+def _backward(ctx: Any, grad: Tensor) -> Any:
     return _attention_backward(grad, *ctx.saved_tensors)
 
 

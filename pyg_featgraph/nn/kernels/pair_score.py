@@ -38,7 +38,8 @@ def pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
     Returns:
         torch.Tensor: The symmetric scores, with shape :math:`(B, n, n)`.
     """
-    return _pair_score(x, weight, bias, att)
+    out: Tensor = _pair_score(x, weight, bias, att)
+    return out
 
 
 # A custom operator keeps the loop over chunks out of compiled graphs, which
@@ -122,7 +123,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+def _backward(ctx: Any, grad: Tensor) -> Any:
     return _pair_score_backward(grad, *ctx.saved_tensors)
 
 

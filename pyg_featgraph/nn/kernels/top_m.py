@@ -24,7 +24,8 @@ def top_m_mask(score: Tensor, m: int, keep_ties: bool = False) -> Tensor:
     Returns:
         torch.Tensor: The boolean mask, with shape :math:`(*, n)`.
     """
-    return _top_m_mask(score.detach(), m, keep_ties)
+    out: Tensor = _top_m_mask(score.detach(), m, keep_ties)
+    return out
 
 
 def slack(cut: Tensor) -> Tensor:

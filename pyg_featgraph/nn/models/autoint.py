@@ -71,7 +71,8 @@ class AutoInt(FieldModel):
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x = nodes.to_dense(self._layers(nodes)[-1], self.info.num_fields)
-        return self.lin(x.flatten(1)).squeeze(-1)
+        logits: Tensor = self.lin(x.flatten(1))
+        return logits.squeeze(-1)
 
     def _layers(self, nodes: Nodes) -> list[Tensor]:
         # The input of the first layer and the outputs of all.

@@ -54,4 +54,5 @@ class DNN(FieldModel):
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x = nodes.to_dense(nodes.x[0], self.info.num_fields)
-        return self.mlp(x.flatten(1)).squeeze(-1)
+        logits: Tensor = self.mlp(x.flatten(1))
+        return logits.squeeze(-1)

@@ -163,7 +163,8 @@ class FeatNet(FieldModel):
             nodes.x[0], index, weight, nodes.field, num_edges, nodes.mask
         )
         out = self.mlp(out.flatten(2))
-        return self.lin(out.flatten(1)).squeeze(-1)
+        logits: Tensor = self.lin(out.flatten(1))
+        return logits.squeeze(-1)
 
     def _incidence(self, nodes: Nodes) -> tuple[Tensor | None, Tensor]:
         # The edges from fields to subsets, and their weights.
@@ -360,7 +361,7 @@ class FeatNet(FieldModel):
                 mask = torch.ones_like(x[..., 0], dtype=torch.bool)
             weight = weight * mask.unsqueeze(2)
             # Few at a time, as there are many scores:
-            chunks = (v.split(64) for v in (x, weight, mask))
+            chunks = (torch.split(v, 64) for v in (x, weight, mask))
             yield from zip(*chunks, strict=True)
 
     def _scores(self, x: Tensor, weight: Tensor) -> Tensor:

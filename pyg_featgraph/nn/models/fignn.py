@@ -127,8 +127,9 @@ class FiGNN(FieldModel):
         x = self.conv(x, nodes.edge_index, weight, field, mask=mask)
         x = nodes.to_dense(x, self.info.num_fields)
         if self.gate is None:
-            return self.lin(x.flatten(1)).squeeze(-1)
-        gate = self.gate(x.flatten(1)).sigmoid()
+            out: Tensor = self.lin(x.flatten(1))
+            return out.squeeze(-1)
+        gate: Tensor = self.gate(x.flatten(1)).sigmoid()
         # A missing field has a state of zero and so a score of zero:
         return (gate * self.lin(x).squeeze(-1)).sum(dim=1)
 

@@ -133,9 +133,7 @@ class GraphFM(FieldModel):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        self.embedding.reset_parameters()
-        for conv in self.convs:
-            conv.reset_parameters()
+        super().reset_parameters()
         # NOTE[DIFF] The released code draws the bias from N(0, 1).
         torch.nn.init.normal_(
             self.lin.weight, std=(2 / (self.lin.in_features + 1)) ** 0.5
@@ -144,7 +142,8 @@ class GraphFM(FieldModel):
 
     def propagate(self, nodes: Nodes) -> Tensor:
         out = torch.cat(self._layers(nodes)[1:], dim=-1)
-        return self.lin(nodes.pool(out, 'mean')).squeeze(-1)
+        logits: Tensor = self.lin(nodes.pool(out, 'mean'))
+        return logits.squeeze(-1)
 
     def _layers(self, nodes: Nodes) -> list[Tensor]:
         # The input of the first layer and the outputs of all.
