@@ -188,6 +188,17 @@ def test_finite_for_all_weights_and_thresholds(
         assert not edges.diagonal(dim1=1, dim2=2).any()
 
 
+def test_small_and_large_scores_keep_their_size():
+    adjacency = AdjacencyTensor(3, 2).double()
+    for logit in (-13.0, -9.0, 9.0, 13.0):
+        adjacency.weight.data.fill_(logit)
+        adjacency.weight.data[0] = 1.0
+        soft = adjacency.matrices()
+        torch.testing.assert_close(soft, adjacency.weight.sigmoid())
+        (grad,) = torch.autograd.grad(soft.sum(), adjacency.weight)
+        assert (grad != 0).all()
+
+
 def test_a_single_field():
     adjacency = AdjacencyTensor(1, 2)
     adjacency.weight.data.abs_()

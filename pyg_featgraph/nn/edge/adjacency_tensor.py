@@ -152,6 +152,11 @@ class AdjacencyTensor(FieldEdge, name='adjacency'):
     def _unroll(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         # For each layer: logits of the scores, which entries exist at all,
         # scores, edges.
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return self._unroll_exactly()
+
+    def _unroll_exactly(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        # Which edges there are must not depend on the precision of the rest:
         candidates = torch.ones_like(self.weight[0], dtype=torch.bool)
         if not self.self_loops:
             candidates = ~torch.eye(

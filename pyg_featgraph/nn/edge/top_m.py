@@ -10,7 +10,7 @@ from torch_geometric.utils import cumsum, degree, scatter
 
 from pyg_featgraph.nn.config import Rule, at_least, one_of
 from pyg_featgraph.nn.edge.base import FieldEdge
-from pyg_featgraph.nn.kernels import top_m_mask
+from pyg_featgraph.nn.kernels.top_m import slack, top_m_mask
 from pyg_featgraph.nn.layout import Pair, pairs_of
 
 
@@ -77,7 +77,9 @@ class TopM(FieldEdge):
         self._check(weight, 3)
         if mask is not None:
             # Which is the best depends on those that are there:
-            weight = weight * pairs_of(mask, mask.size(1), True, weight)
+            pairs = pairs_of(mask, mask.size(1), True, weight)
+            assert pairs is not None
+            weight = weight * pairs
         is_edge = weight != 0
         score = weight.detach().masked_fill(~is_edge, -torch.inf)
         keep = top_m_mask(score, self.m, self.ties == 'all')
@@ -88,14 +90,18 @@ class TopM(FieldEdge):
         is_edge = weight != 0
         score = weight.detach().masked_fill(~is_edge, -torch.inf)
         keep = self._rank(score, edge_index, size) < self.m
+        cut = scatter(
+            score.masked_fill(~keep, torch.inf),
+            edge_index[1],
+            dim_size=size,
+            reduce='min',
+        )[edge_index[1]]
         if self.ties == 'all':
-            cut = scatter(
-                score.masked_fill(~keep, torch.inf),
-                edge_index[1],
-                dim_size=size,
-                reduce='min',
-            )
-            keep = score >= cut[edge_index[1]]
+            keep = score >= cut - slack(cut)
+        else:
+            equal = (score - cut).abs() <= slack(cut)
+            score = torch.where(equal, cut, score)
+            keep = self._rank(score, edge_index, size) < self.m
         return self._keep(weight, keep & is_edge)
 
     def _rank(self, score: Tensor, edge_index: Tensor, size: int) -> Tensor:

@@ -11,6 +11,8 @@ def top_m_mask(score: Tensor, m: int, keep_ties: bool = False) -> Tensor:
 
     :func:`torch.topk` leaves open which of several equal entries it takes;
     here the lowest index wins, so that the result is the same everywhere.
+    Entries count as equal if they differ by no more than the order in which
+    a sum is taken, which depends on the batch.
 
     Args:
         score (torch.Tensor): The scores, with shape :math:`(*, n)`.
@@ -26,19 +28,30 @@ def top_m_mask(score: Tensor, m: int, keep_ties: bool = False) -> Tensor:
     return out
 
 
+def slack(cut: Tensor) -> Tensor:
+    r"""What entries may differ by from a score that they are equal to.
+
+    Args:
+        cut (torch.Tensor): The score.
+    """
+    gap = 16 * torch.finfo(cut.dtype).eps * cut.abs()
+    return gap.masked_fill(gap.isinf(), 0)
+
+
 @torch.library.custom_op('pyg_featgraph::top_m_mask', mutates_args=())
 def _top_m_mask(score: Tensor, m: int, keep_ties: bool) -> Tensor:
     n = score.size(-1)
     if m >= n:
         return torch.ones_like(score, dtype=torch.bool)
     cut = score.kthvalue(n - m + 1, dim=-1, keepdim=True).values
-    keep = score >= cut
+    gap = slack(cut)
+    keep = score >= cut - gap
     if keep_ties:
         return keep
     # Few rows have ties at the cut, so only those are looked at again:
     tied = (keep.sum(-1) > m).nonzero(as_tuple=True)
-    part, cut = score[tied], cut[tied]
-    above, equal = part > cut, part == cut
+    above = score[tied] > (cut + gap)[tied]
+    equal = keep[tied] & ~above
     room = m - above.sum(-1, keepdim=True)
     keep[tied] = above | (equal & (equal.cumsum(-1) <= room))
     return keep
