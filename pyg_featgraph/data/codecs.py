@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from itertools import chain
 from math import isfinite
 from typing import Any, ClassVar
@@ -25,6 +26,7 @@ from pyg_featgraph.data.values import (
     check_single,
     raise_at,
     to_numbers,
+    to_objects,
 )
 from pyg_featgraph.errors import DataError
 
@@ -289,18 +291,22 @@ class MultiCodec(CategoricalCodec):
 
     def _explode(self, column: pd.Series) -> tuple[Ids, pd.Series]:
         r"""The members of all entries, and the position of each one's row."""
+        texts = None
         if isinstance(column.dtype, pd.StringDtype):
-            texts = pa.array(column, pa.large_string())
+            # Unless it is no valid Unicode, which is found later:
+            with suppress(UnicodeEncodeError):
+                texts = pa.array(column, pa.large_string())
+        if texts is not None:
             parts = pc.split_pattern(texts, self.field.separator)
             length = pc.list_value_length(parts).fill_null(0).to_numpy()
             members = parts.flatten().to_pandas()
         else:
-            lists = [self._members(x) for x in column.astype(object)]
+            lists = [self._members(x) for x in to_objects(column)]
             length = np.array([len(x) for x in lists], np.int64)
             members = pd.Series([*chain(*lists)], dtype=object)
         row = np.repeat(np.arange(len(column)), length)
         # So that an error names the row:
-        members = pd.Series(members.array, column.index[row], name=column.name)
+        members.index, members.name = column.index[row], column.name
         return row, members
 
     def _members(self, entry: Any) -> list[Any]:
@@ -340,7 +346,7 @@ class VectorCodec(Codec):
             raise DataError(
                 f"Column '{column.name}' holds no vector; leave it out"
             )
-        self.slots = max(1, np.size(kept.iloc[0]))
+        self.slots = max(1, *(_shape(kept.iloc[0]) or ()))
         x = self._stack(kept)
         self.mean, std = x.mean(axis=0).tolist(), x.std(axis=0)
         self.std = np.where(std > 0, std, 1.0).tolist()

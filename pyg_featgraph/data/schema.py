@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from pyg_featgraph.data.values import check_frame
+from pyg_featgraph.data.values import check_frame, to_objects
 from pyg_featgraph.errors import DataError
 
 KINDS = ('categorical', 'numeric', 'multi', 'vector')
@@ -227,11 +227,11 @@ def _infer_kind(column: pd.Series) -> str:
         return 'categorical'
     if dtypes.is_numeric_dtype(column):
         return 'numeric'
-    first = column.dropna().head(1)
-    if len(first) and isinstance(
-        first.iloc[0], list | tuple | set | np.ndarray
+    first = [*to_objects(column.dropna().head(1))]
+    if first and (
+        isinstance(first[0], list | tuple | set)
+        or (isinstance(first[0], np.ndarray) and first[0].ndim)
     ):
-        members = list(first.iloc[0])
-        floats = [isinstance(x, float | np.floating) for x in members]
+        floats = [isinstance(x, float | np.floating) for x in first[0]]
         return 'vector' if floats and all(floats) else 'multi'
     return 'categorical'

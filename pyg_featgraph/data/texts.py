@@ -19,6 +19,7 @@ from pyg_featgraph.data.values import (
     MISSING_TEXTS,
     TRUTH_TEXTS,
     raise_at,
+    to_objects,
 )
 from pyg_featgraph.errors import DataError
 
@@ -34,7 +35,7 @@ _TIME = (
 )
 # The texts that are not their own category:
 _SPECIAL = '|'.join((*MISSING_TEXTS, *TRUTH_TEXTS, _DECIMAL, _TIME))
-_AS_STR = (Decimal, datetime.time, pd.Period, pd.Interval, uuid.UUID)
+_AS_STR = (datetime.time, pd.Period, pd.Interval, uuid.UUID)
 _NO_TEXT = 'is of a type that has no text as a category'
 
 
@@ -116,7 +117,8 @@ def _written(column: pd.Series, codes: Ids, entries: pd.Index) -> list[str]:
     single = str(entries.dtype).lower() in ('float32', 'float[pyarrow]')
     limit = 2**24 if single else 2**53
     texts = []
-    for i, value in enumerate(entries.astype(object)):
+    named = pd.Series(entries, name=column.name)
+    for i, value in enumerate(to_objects(named)):
         try:
             texts.append(_write(value, limit))
         except _NoTextError as error:
@@ -148,6 +150,9 @@ def _write(value: Any, limit: int) -> str:
                 'point (is it an identifier that should be an integer?)'
             )
         return str(int(number))
+    if isinstance(value, Decimal):
+        # Infinity is spelled like that of a float, which it is equal to:
+        return str(value if value.is_finite() else float(value))
     if isinstance(value, np.datetime64):
         value = pd.Timestamp(value)
     if isinstance(value, datetime.datetime):
@@ -187,9 +192,8 @@ def _rewrite(text: str) -> str | None:
 def _decimal(text: str) -> str:
     number = Decimal(text)
     if number != number.to_integral_value():
-        single = np.float32(number)
-        if float(single) == float(text):
-            number = Decimal(str(single))
+        double, single = float(text), np.float32(text)
+        number = Decimal(str(single if single == double else double))
     text = f'{number:f}'
     if '.' in text:
         text = text.rstrip('0').rstrip('.')
