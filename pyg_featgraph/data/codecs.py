@@ -346,7 +346,7 @@ class VectorCodec(Codec):
             raise DataError(
                 f"Column '{column.name}' holds no vector; leave it out"
             )
-        self.slots = max(1, *(_shape(kept.iloc[0]) or ()))
+        self.slots = max((1, *(_shape(kept.iloc[0]) or ())))
         x = self._stack(kept)
         self.mean, std = x.mean(axis=0).tolist(), x.std(axis=0)
         self.std = np.where(std > 0, std, 1.0).tolist()

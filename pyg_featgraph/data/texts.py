@@ -86,6 +86,8 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
 
 
 def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.astype(column.dtype.subtype)
     try:
         codes, entries = pd.factorize(column)
     except (TypeError, NotImplementedError):
