@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from itertools import chain
 from math import isfinite
 from typing import Any, ClassVar
@@ -288,12 +287,9 @@ class MultiCodec(CategoricalCodec):
 
     def _explode(self, column: pd.Series) -> tuple[Ids, pd.Series]:
         r"""The members of all entries, and the position of each one's row."""
-        texts = None
-        if isinstance(column.dtype, pd.StringDtype):
-            # Unless it is no valid Unicode, which is found later:
-            with suppress(UnicodeEncodeError):
-                texts = pa.array(column, pa.large_string())
-        if texts is not None:
+        dtype = column.dtype
+        if isinstance(dtype, pd.StringDtype) and dtype.storage == 'pyarrow':
+            texts = pa.array(column, pa.large_string())
             parts = pc.split_pattern(texts, self.field.separator)
             length = pc.list_value_length(parts).fill_null(0).to_numpy()
             members = parts.flatten().to_pandas()
@@ -371,7 +367,7 @@ class VectorCodec(Codec):
         if x.shape != shape:
             wrong = np.array([_shape(x) != shape[1:] for x in values], bool)
             if wrong.any():
-                what = f'is not a vector of {self.slots} numbers'
+                what = f'is no vector of {self.slots} numbers'
                 raise_at(column, wrong, what)
             x = np.empty(shape)  # Of no rows.
         try:
