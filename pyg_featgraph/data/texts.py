@@ -75,14 +75,14 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
             raise_at(column, wrong, 'is no valid Unicode')
         texts = _rewritten(strings)
         changed = not (is_text and texts.equals(strings))
-    keys = pd.Index(texts.to_pandas(), dtype='str')
+    keys = texts.to_pandas()
     if changed:
         recode, keys = pd.factorize(keys)
         if strict and len(keys) < len(entries):
             _check_alike(column, entries, recode)
         # A value apart for code -1, which marks missing entries:
         codes = np.append(recode, -1)[codes]
-    return codes, keys
+    return codes, pd.Index(keys, dtype='str')
 
 
 def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
