@@ -60,6 +60,13 @@ class Field:
     separator: str = '|'
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"'name' must be a text (got {self.name!r})")
+        if not isinstance(self.separator, str) or not self.separator:
+            raise ValueError(
+                f"Field '{self.name}': 'separator' must be a text (got "
+                f'{self.separator!r})'
+            )
         if self.kind not in KINDS:
             raise ValueError(
                 f"Field '{self.name}': 'kind' must be one of {KINDS} "

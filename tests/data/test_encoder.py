@@ -75,6 +75,7 @@ def test_schema_rejects_nonsense(df):
         ({'kind': 'numeric', 'transform': 'log1p', 'bins': (3,)}, 'no meaning'),
         ({'kind': 'numeric', 'bins': (0,)}, 'must be positive'),
         ({'kind': 'numeric', 'min_count': 0}, 'at least 1'),
+        ({'kind': 'multi', 'separator': ''}, "'separator' must be a text"),
     ):
         with pytest.raises(ValueError, match=message):
             Field('x', **options)
