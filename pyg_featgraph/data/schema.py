@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from pyg_featgraph.data.values import check_frame, to_objects
+from pyg_featgraph.data.values import check_frame, is_broken, to_objects
 from pyg_featgraph.errors import DataError
 
 KINDS = ('categorical', 'numeric', 'multi', 'vector')
@@ -62,10 +62,15 @@ class Field:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"'name' must be a text (got {self.name!r})")
-        if not isinstance(self.separator, str) or not self.separator:
+        separator = self.separator
+        if (
+            not isinstance(separator, str)
+            or not separator
+            or is_broken(separator)
+        ):
             raise ValueError(
                 f"Field '{self.name}': 'separator' must be a text (got "
-                f'{self.separator!r})'
+                f'{separator!r})'
             )
         if self.kind not in KINDS:
             raise ValueError(
@@ -131,6 +136,8 @@ class FieldSchema:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f'Field names must be unique (twice: {repeated})')
+        if not isinstance(self.label, str | None):
+            raise TypeError(f"'label' must be a text (got {self.label!r})")
         if self.label in names:
             raise ValueError(f"The label '{self.label}' is also a field")
 

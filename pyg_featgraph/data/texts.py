@@ -18,6 +18,7 @@ from pandas.api import types as dtypes
 from pyg_featgraph.data.values import (
     MISSING_TEXTS,
     TRUTH_TEXTS,
+    is_broken,
     raise_at,
     to_objects,
 )
@@ -70,7 +71,7 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
         try:
             strings = pa.array(entries, pa.large_string())
         except UnicodeEncodeError:
-            broken = np.array([_is_broken(x) for x in entries], bool)
+            broken = np.array([is_broken(x) for x in entries], bool)
             wrong = np.append(broken, False)[codes]
             raise_at(column, wrong, 'is no valid Unicode')
         texts = _rewritten(strings)
@@ -107,11 +108,6 @@ def _is_single(value: Any) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _is_broken(text: str) -> bool:
-    # Half of a pair of code units of UTF-16 is no text:
-    return any('\ud800' <= letter <= '\udfff' for letter in text)
 
 
 def _written(column: pd.Series, codes: Ids, entries: pd.Index) -> list[str]:

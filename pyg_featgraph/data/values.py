@@ -99,6 +99,11 @@ def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
     )
 
 
+def is_broken(text: str) -> bool:
+    r"""Whether a text holds half of a pair of code units of UTF-16."""
+    return any('\ud800' <= letter <= '\udfff' for letter in text)
+
+
 def to_objects(column: pd.Series) -> pd.Series:
     r"""The entries as objects of Python.
 
