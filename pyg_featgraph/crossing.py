@@ -221,6 +221,9 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
             ]
             if options['schema']:
                 options['schema'] = FieldSchema.from_dict(options['schema'])
+            kinds = {'append': bool, 'bins': int, 'min_count': int}
+            if any(type(options[name]) is not kinds[name] for name in kinds):
+                raise DataError(f'its options are {options}')
             out = cls(**options)
             fields = [
                 Field(**{**values, 'bins': tuple(values['bins'])})

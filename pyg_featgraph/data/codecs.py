@@ -25,6 +25,7 @@ from pyg_featgraph.data.values import (
     check_single,
     raise_at,
     to_numbers,
+    to_objects,
 )
 from pyg_featgraph.errors import DataError
 
@@ -78,11 +79,11 @@ class Codec(ABC):
         """
         for name in self.state_names:
             setattr(self, name, state[name])
-        self._check_state()
+        if not self._makes_sense():
+            raise DataError(f"the state of '{self.field.name}' is impossible")
 
-    @abstractmethod
-    def _check_state(self) -> None:
-        r"""Raises an error unless the state makes sense."""
+    def _makes_sense(self) -> bool:
+        return True
 
 
 class NumericCodec(Codec):
@@ -93,9 +94,8 @@ class NumericCodec(Codec):
     mean: float = 0.0
     std: float = 1.0
 
-    def _check_state(self) -> None:
-        _check_floats([self.mean, self.std], 2)
-        _require(self.std > 0)
+    def _makes_sense(self) -> bool:
+        return _are_floats([self.mean, self.std], 2) and self.std > 0
 
     def fit(self, column: pd.Series) -> None:
         x = to_numbers(column)
@@ -131,14 +131,16 @@ class BucketCodec(Codec):
         # The id of each bucket of each granularity; rare buckets share one:
         self.bucket_ids: list[list[int]] = []
 
-    def _check_state(self) -> None:
-        _require(len(self.edges) == len(self.bucket_ids) == self.slots)
-        kept: list[int] = []
-        for edges, ids in zip(self.edges, self.bucket_ids, strict=True):
-            _check_floats(edges, len(ids) - 1)
-            _require(edges == sorted(edges))
-            kept += [i for i in ids if i != RARE]
-        _require(kept == list(range(NUM_SPECIAL, NUM_SPECIAL + len(kept))))
+    def _makes_sense(self) -> bool:
+        kept = [i for ids in self.bucket_ids for i in ids if i != RARE]
+        return (
+            len(self.edges) == len(self.bucket_ids) == self.slots
+            and all(
+                _are_floats(edges, len(ids) - 1) and edges == sorted(edges)
+                for edges, ids in zip(self.edges, self.bucket_ids, strict=True)
+            )
+            and kept == list(range(NUM_SPECIAL, NUM_SPECIAL + len(kept)))
+        )
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -249,9 +251,6 @@ class CategoricalCodec(Codec):
         self.counts = vocabulary.to_numpy()
         super().load_state(state, vocabulary)
 
-    def _check_state(self) -> None:
-        _require(bool((self.counts > 0).all()))
-
 
 class MultiCodec(CategoricalCodec):
     r"""Several categories, of which the mean is taken."""
@@ -283,24 +282,24 @@ class MultiCodec(CategoricalCodec):
         value[row, slot] = 1 / length[row]
         return ids, value
 
-    def _check_state(self) -> None:
-        super()._check_state()
-        _require(type(self.slots) is int and self.slots >= 1)
+    def _makes_sense(self) -> bool:
+        return type(self.slots) is int and self.slots >= 1
 
     def _explode(self, column: pd.Series) -> tuple[Ids, pd.Series]:
         r"""The members of all entries, and the position of each one's row."""
-        if isinstance(column.dtype, pd.StringDtype):
+        dtype = column.dtype
+        if isinstance(dtype, pd.StringDtype) and dtype.storage == 'pyarrow':
             texts = pa.array(column, pa.large_string())
             parts = pc.split_pattern(texts, self.field.separator)
             length = pc.list_value_length(parts).fill_null(0).to_numpy()
             members = parts.flatten().to_pandas()
         else:
-            lists = [self._members(x) for x in column.astype(object)]
+            lists = [self._members(x) for x in to_objects(column)]
             length = np.array([len(x) for x in lists], np.int64)
             members = pd.Series([*chain(*lists)], dtype=object)
         row = np.repeat(np.arange(len(column)), length)
         # So that an error names the row:
-        members = pd.Series(members.array, column.index[row], name=column.name)
+        members.index, members.name = column.index[row], column.name
         return row, members
 
     def _members(self, entry: Any) -> list[Any]:
@@ -324,11 +323,14 @@ class VectorCodec(Codec):
     mean: list[float]
     std: list[float]
 
-    def _check_state(self) -> None:
-        _require(type(self.slots) is int and self.slots >= 1)
-        _check_floats(self.mean, self.slots)
-        _check_floats(self.std, self.slots)
-        _require(min(self.std) > 0)
+    def _makes_sense(self) -> bool:
+        return (
+            type(self.slots) is int
+            and self.slots >= 1
+            and _are_floats(self.mean, self.slots)
+            and _are_floats(self.std, self.slots)
+            and min(self.std) > 0
+        )
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -340,7 +342,7 @@ class VectorCodec(Codec):
             raise DataError(
                 f"Column '{column.name}' holds no vector; leave it out"
             )
-        self.slots = max(1, np.size(kept.iloc[0]))
+        self.slots = max((1, *(_shape(kept.iloc[0]) or ())))
         x = self._stack(kept)
         self.mean, std = x.mean(axis=0).tolist(), x.std(axis=0)
         self.std = np.where(std > 0, std, 1.0).tolist()
@@ -365,7 +367,7 @@ class VectorCodec(Codec):
         if x.shape != shape:
             wrong = np.array([_shape(x) != shape[1:] for x in values], bool)
             if wrong.any():
-                what = f'is not a vector of {self.slots} numbers'
+                what = f'is no vector of {self.slots} numbers'
                 raise_at(column, wrong, what)
             x = np.empty(shape)  # Of no rows.
         try:
@@ -387,14 +389,10 @@ def _shape(value: Any) -> tuple[int, ...] | None:
         return None
 
 
-def _require(holds: bool) -> None:
-    if not holds:
-        raise DataError('a fitted state makes no sense')
-
-
-def _check_floats(values: list[float], length: int) -> None:
-    _require(len(values) == length)
-    _require(all(type(x) in (int, float) and isfinite(x) for x in values))
+def _are_floats(values: list[float], length: int) -> bool:
+    return len(values) == length and all(
+        type(x) in (int, float) and isfinite(x) for x in values
+    )
 
 
 def make_codec(field: Field) -> Codec:

@@ -30,6 +30,8 @@ class FieldEncoder:
     training rows and applied by :meth:`transform` to any table with the same
     columns. A category seen fewer than :obj:`min_count` times or not at all
     becomes the "rare" id of its field; a missing entry has an id of its own.
+    Entries have the same ids whatever type they have and wherever they come
+    from, by the rules in :mod:`pyg_featgraph.data.values`.
 
     .. code-block:: python
 

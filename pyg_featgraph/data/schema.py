@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
-from pyg_featgraph.data.values import check_frame
+from pyg_featgraph.data.values import check_frame, is_broken, to_objects
 from pyg_featgraph.errors import DataError
 
 KINDS = ('categorical', 'numeric', 'multi', 'vector')
@@ -60,6 +60,18 @@ class Field:
     separator: str = '|'
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"'name' must be a text (got {self.name!r})")
+        separator = self.separator
+        if (
+            not isinstance(separator, str)
+            or not separator
+            or is_broken(separator)
+        ):
+            raise ValueError(
+                f"Field '{self.name}': 'separator' must be a text (got "
+                f'{separator!r})'
+            )
         if self.kind not in KINDS:
             raise ValueError(
                 f"Field '{self.name}': 'kind' must be one of {KINDS} "
@@ -124,6 +136,8 @@ class FieldSchema:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f'Field names must be unique (twice: {repeated})')
+        if not isinstance(self.label, str | None):
+            raise TypeError(f"'label' must be a text (got {self.label!r})")
         if self.label in names:
             raise ValueError(f"The label '{self.label}' is also a field")
 
@@ -227,11 +241,11 @@ def _infer_kind(column: pd.Series) -> str:
         return 'categorical'
     if dtypes.is_numeric_dtype(column):
         return 'numeric'
-    first = column.dropna().head(1)
-    if len(first) and isinstance(
-        first.iloc[0], list | tuple | set | np.ndarray
+    first = [*to_objects(column.dropna().head(1))]
+    if first and (
+        isinstance(first[0], list | tuple | set)
+        or (isinstance(first[0], np.ndarray) and first[0].ndim)
     ):
-        members = list(first.iloc[0])
-        floats = [isinstance(x, float | np.floating) for x in members]
+        floats = [isinstance(x, float | np.floating) for x in first[0]]
         return 'vector' if floats and all(floats) else 'multi'
     return 'categorical'

@@ -18,7 +18,9 @@ from pandas.api import types as dtypes
 from pyg_featgraph.data.values import (
     MISSING_TEXTS,
     TRUTH_TEXTS,
+    is_broken,
     raise_at,
+    to_objects,
 )
 from pyg_featgraph.errors import DataError
 
@@ -34,7 +36,7 @@ _TIME = (
 )
 # The texts that are not their own category:
 _SPECIAL = '|'.join((*MISSING_TEXTS, *TRUTH_TEXTS, _DECIMAL, _TIME))
-_AS_STR = (Decimal, datetime.time, pd.Period, pd.Interval, uuid.UUID)
+_AS_STR = (datetime.time, pd.Period, pd.Interval, uuid.UUID)
 _NO_TEXT = 'is of a type that has no text as a category'
 
 
@@ -69,22 +71,24 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
         try:
             strings = pa.array(entries, pa.large_string())
         except UnicodeEncodeError:
-            broken = np.array([_is_broken(x) for x in entries], bool)
+            broken = np.array([is_broken(x) for x in entries], bool)
             wrong = np.append(broken, False)[codes]
             raise_at(column, wrong, 'is no valid Unicode')
         texts = _rewritten(strings)
         changed = not (is_text and texts.equals(strings))
-    keys = pd.Index(texts.to_pandas(), dtype='str')
+    keys = texts.to_pandas()
     if changed:
         recode, keys = pd.factorize(keys)
         if strict and len(keys) < len(entries):
             _check_alike(column, entries, recode)
         # A value apart for code -1, which marks missing entries:
         codes = np.append(recode, -1)[codes]
-    return codes, keys
+    return codes, pd.Index(keys, dtype='str')
 
 
 def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
+    if isinstance(column.dtype, pd.SparseDtype):
+        column = column.astype(column.dtype.subtype)
     try:
         codes, entries = pd.factorize(column)
     except (TypeError, NotImplementedError):
@@ -106,17 +110,13 @@ def _is_single(value: Any) -> bool:
     return True
 
 
-def _is_broken(text: str) -> bool:
-    # Half of a pair of code units of UTF-16 is no text:
-    return any('\ud800' <= letter <= '\udfff' for letter in text)
-
-
 def _written(column: pd.Series, codes: Ids, entries: pd.Index) -> list[str]:
     r"""The entries as texts, each by itself."""
     single = str(entries.dtype).lower() in ('float32', 'float[pyarrow]')
     limit = 2**24 if single else 2**53
     texts = []
-    for i, value in enumerate(entries.astype(object)):
+    named = pd.Series(entries, name=column.name)
+    for i, value in enumerate(to_objects(named)):
         try:
             texts.append(_write(value, limit))
         except _NoTextError as error:
@@ -148,6 +148,9 @@ def _write(value: Any, limit: int) -> str:
                 'point (is it an identifier that should be an integer?)'
             )
         return str(int(number))
+    if isinstance(value, Decimal):
+        # Infinity is spelled like that of a float, which it is equal to:
+        return str(value if value.is_finite() else float(value))
     if isinstance(value, np.datetime64):
         value = pd.Timestamp(value)
     if isinstance(value, datetime.datetime):
@@ -187,9 +190,8 @@ def _rewrite(text: str) -> str | None:
 def _decimal(text: str) -> str:
     number = Decimal(text)
     if number != number.to_integral_value():
-        single = np.float32(number)
-        if float(single) == float(text):
-            number = Decimal(str(single))
+        double, single = float(text), np.float32(text)
+        number = Decimal(str(single if single == double else double))
     text = f'{number:f}'
     if '.' in text:
         text = text.rstrip('0').rstrip('.')

@@ -99,6 +99,26 @@ def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
     )
 
 
+def is_broken(text: str) -> bool:
+    r"""Whether a text holds half of a pair of code units of UTF-16."""
+    return any('\ud800' <= letter <= '\udfff' for letter in text)
+
+
+def to_objects(column: pd.Series) -> pd.Series:
+    r"""The entries as objects of Python.
+
+    Raises:
+        DataError: If Python has no object for one of them.
+    """
+    try:
+        return column.astype(object)
+    except (OverflowError, ValueError) as error:
+        raise DataError(
+            f"Column '{column.name}' of type {column.dtype} holds what Python "
+            f'has no object for ({error}); turn it into text'
+        ) from error
+
+
 def to_numbers(column: pd.Series) -> Floats:
     r"""A column as numbers by the rules above, missing ones as NaN.
 
@@ -169,12 +189,12 @@ def shorten(x: Floats) -> Floats:
 
 def _parse(column: pd.Series) -> Floats:
     if not isinstance(column.dtype, pd.StringDtype):
-        column = column.astype(object)
+        column = to_objects(column)
     x = np.full(len(column), np.nan)
     if dtypes.infer_dtype(column, skipna=True) in _PLAIN:
         try:
             numbers = pd.to_numeric(column, errors='coerce')
-            x = numbers.to_numpy(np.float64, na_value=np.nan)
+            x = numbers.to_numpy(np.float64, copy=True, na_value=np.nan)
         except OverflowError:
             pass  # An integer, which is found below.
     wrong = np.zeros(len(column), bool)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ VERSION = 2
 _COLUMNS = pa.schema(
     [('field', pa.int32()), ('key', pa.large_string()), ('count', pa.int64())]
 )
-_EMPTY = pd.Index([], dtype='str')
 
 
 def write_vocabularies(
@@ -55,7 +54,9 @@ def write_vocabularies(
         for field, counts in enumerate(vocabularies)
         if counts is not None
     ]
-    text = json.dumps({'version': VERSION, **meta}, default=default)
+    sizes = [0 if counts is None else len(counts) for counts in vocabularies]
+    meta = {'version': VERSION, 'sizes': sizes, **meta}
+    text = json.dumps(meta, default=default)
     table = pa.concat_tables([_COLUMNS.empty_table(), *parts])
     table = table.replace_schema_metadata(
         {f'pyg_featgraph.{what}': text, 'checksum': SEAL}
@@ -66,7 +67,7 @@ def write_vocabularies(
 
 def read_vocabularies(
     path: str | os.PathLike[str], what: str
-) -> tuple[dict[str, Any], Mapping[int, pd.Series]]:
+) -> tuple[dict[str, Any], list[pd.Series]]:
     r"""What :func:`write_vocabularies` has written, with an empty vocabulary
     for any field that has none; to be called while
     :func:`~pyg_featgraph.files.reading` the file.
@@ -88,10 +89,14 @@ def read_vocabularies(
     rows = table.cast(_COLUMNS).to_pandas()
     if rows.isna().to_numpy().any() or rows.duplicated(['field', 'key']).any():
         raise DataError('a key is missing or occurs twice')
-    found: defaultdict[int, pd.Series] = defaultdict(
-        lambda: pd.Series(dtype=np.int64, index=_EMPTY)
-    )
-    for field, part in rows.groupby('field'):
+    if (rows['count'] < 1).any():
+        raise DataError('a key was never seen')
+    sizes = meta['sizes']
+    if (rows['field'] != np.repeat(np.arange(len(sizes)), sizes)).any():
+        raise DataError(f'the vocabularies have not the sizes {sizes}')
+    vocabularies = []
+    for size, end in zip(sizes, accumulate(sizes), strict=True):
+        part = rows[end - size : end]
         keys = pd.Index(part['key'], dtype='str', name=None)
-        found[int(field)] = pd.Series(part['count'].to_numpy(), keys)
-    return meta, found
+        vocabularies.append(pd.Series(part['count'].to_numpy(), keys))
+    return meta, vocabularies

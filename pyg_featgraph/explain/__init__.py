@@ -10,11 +10,8 @@ from pyg_featgraph.explain.glider import (
     glider,
     significant_count,
 )
-from pyg_featgraph.explain.madex import (
-    LocalInteractions,
-    detect_interactions,
-    madex,
-)
+from pyg_featgraph.explain.local import LocalInteractions
+from pyg_featgraph.explain.madex import detect_interactions, madex
 from pyg_featgraph.explain.masks import (
     bernoulli_masks,
     kernel_weights,

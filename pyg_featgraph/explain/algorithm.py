@@ -17,7 +17,8 @@ from torch_geometric.explain.config import (
     ModelTaskLevel,
 )
 
-from pyg_featgraph.explain.madex import LocalInteractions, madex
+from pyg_featgraph.explain.local import LocalInteractions
+from pyg_featgraph.explain.madex import madex
 from pyg_featgraph.explain.perturb.graph import (
     GraphPerturbation,
     NodePerturbation,

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pyg_featgraph.explain.madex import LocalInteractions, madex
+from pyg_featgraph.explain.local import LocalInteractions
+from pyg_featgraph.explain.madex import madex
 from pyg_featgraph.explain.perturb.base import Perturbation
 from pyg_featgraph.interactions import Interaction, InteractionSet
 
@@ -67,7 +68,8 @@ def glider(
             (default: :obj:`100`)
         seed (int, optional): The seed of everything. (default: :obj:`0`)
         **madex_options (optional): Additional arguments of
-            :func:`~pyg_featgraph.explain.madex`.
+            :func:`~pyg_featgraph.explain.madex`, among them
+            :obj:`directory` and :obj:`resume` to go on after a break.
 
     Raises:
         ValueError: If rows differ in their features.

@@ -3,9 +3,10 @@ r"""The interactions that a black box uses at single rows."""
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyg_featgraph.errors import DataError, require
+from pyg_featgraph.explain.local import LocalInteractions, LocalRecord
 from pyg_featgraph.explain.masks import (
     bernoulli_masks,
     kernel_weights,
@@ -38,33 +40,6 @@ _DETECTORS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class LocalInteractions:
-    r"""What a black box does at one row.
-
-    Args:
-        row (int): The index of the row.
-        interactions (InteractionSet): The ranked interactions; none, if the
-            row has fewer than two features, and all errors are NaN then.
-        mse (float): The error of the perceptron that they were read off, as
-            the mean of squares over the test samples.
-        mse_constant (float): The same of a constant. A perceptron that is not
-            much better has nothing to say.
-        num_selected (int, optional): How many of the first interactions a
-            linear model gains from. (default: :obj:`None`)
-        fidelity (tuple of float, optional): The test errors of linear models
-            with the first :math:`0, 1, \ldots` interactions, up to
-            :obj:`num_selected` of them. (default: :obj:`None`)
-    """
-
-    row: int
-    interactions: InteractionSet
-    mse: float
-    mse_constant: float
-    num_selected: int | None = None
-    fidelity: tuple[float, ...] | None = None
-
-
 def madex(
     perturbation: Perturbation,
     rows: Iterable[int] | None = None,
@@ -80,6 +55,8 @@ def madex(
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: bool = True,
+    directory: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     **mlp_options: Any,
 ) -> list[LocalInteractions]:
     r"""Detects the interactions that a black box uses at single rows, with
@@ -123,12 +100,18 @@ def madex(
             trained. (default: a GPU if there is one)
         progress (bool, optional): Whether to show a progress bar over rows.
             (default: :obj:`True`)
+        directory (str, optional): A folder that takes the results of each
+            chunk of rows as soon as they are there. (default: :obj:`None`)
+        resume (bool, optional): Whether to go on with what is in
+            :obj:`directory`, with the same result as without a break; else it
+            is removed. (default: :obj:`False`)
         **mlp_options (optional): Additional arguments of
             :func:`~pyg_featgraph.explain.fit_mlps`.
 
     Raises:
         DataError: If the black box does not return one finite logit for each
-            sample, or if features of a row share a name.
+            sample, if features of a row share a name, or if what there is to
+            resume is of other options, rows or another black box.
         ImportError: If :obj:`threshold` is set and scikit-learn is missing.
     """
     _check(detector, num_samples, max_order)
@@ -138,6 +121,8 @@ def madex(
         )
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"'chunk_size' must be positive (got {chunk_size})")
+    if resume and directory is None:
+        raise ValueError("'resume' needs the 'directory' to go on with")
     if threshold:
         require('sklearn.linear_model', 'sklearn')
     if device is None:
@@ -151,9 +136,26 @@ def madex(
         row: LocalInteractions(row, InteractionSet(), math.nan, math.nan)
         for row in names
     }
+    record = None
+    if directory is not None:
+        options = {
+            'detector': detector,
+            'masks': masks,
+            'num_samples': num_samples,
+            'kernel_width': kernel_width,
+            'max_order': max_order,
+            'top': top,
+            'threshold': threshold,
+            'chunk_size': chunk_size,
+            'seed': seed,
+            'device': torch.device(device).type,
+            **mlp_options,
+        }
+        record = LocalRecord(directory, options, resume)
     bar = tqdm(total=len(names), unit='row', disable=not progress)
     bar.update(sum(len(x) < 2 for x in names.values()))
-    for chunk in _chunks(names, chunk_size):
+
+    def explain(number: int, chunk: list[int]) -> list[LocalInteractions]:
         seeds = [_seeds(seed, row) for row in chunk]
         x = torch.stack(
             [
@@ -165,12 +167,15 @@ def madex(
                 for row, (first, _) in zip(chunk, seeds, strict=True)
             ]
         )
-        y = torch.stack(
-            [
-                _logits(perturbation, row, one)
-                for row, one in zip(chunk, x, strict=True)
-            ]
-        )
+
+        def ask(r: int, size: int | None = None) -> Tensor:
+            return _logits(perturbation, chunk[r], x[r, :size])
+
+        results = record.load(number, chunk, ask) if record else None
+        if results:
+            bar.update(len(chunk))
+            return results
+        y = torch.stack([ask(r) for r in range(len(chunk))])
         weight = torch.ones_like(y)
         if kernel_width is not None:
             weight = kernel_weights(x, kernel_width).to(y)
@@ -187,16 +192,25 @@ def madex(
             on_stop=bar.update,
             **mlp_options,
         )
+        results = []
         for r, row in enumerate(chunk):
             parts = _split(x[r], y[r], weight[r], num_samples)
-            found[row] = LocalInteractions(
-                row,
-                _named(rankings[r], names[row], _DETECTORS[detector][0]),
-                errors[r],
-                _constant_error(parts),
-                *(_threshold(parts, rankings[r]) if threshold else ()),
+            results.append(
+                LocalInteractions(
+                    row,
+                    _named(rankings[r], names[row], _DETECTORS[detector][0]),
+                    errors[r],
+                    _constant_error(parts),
+                    *(_threshold(parts, rankings[r]) if threshold else ()),
+                )
             )
-    bar.close()
+        if record:
+            record.save(number, results, y)
+        return results
+
+    with record or nullcontext(), bar:
+        for number, chunk in enumerate(_chunks(names, chunk_size)):
+            found |= {x.row: x for x in explain(number, chunk)}
     return [found[row] for row in asked]
 
 

@@ -75,6 +75,7 @@ def test_schema_rejects_nonsense(df):
         ({'kind': 'numeric', 'transform': 'log1p', 'bins': (3,)}, 'no meaning'),
         ({'kind': 'numeric', 'bins': (0,)}, 'must be positive'),
         ({'kind': 'numeric', 'min_count': 0}, 'at least 1'),
+        ({'kind': 'multi', 'separator': ''}, "'separator' must be a text"),
     ):
         with pytest.raises(ValueError, match=message):
             Field('x', **options)
@@ -165,7 +166,7 @@ def test_vectors():
     # Standardised, (7 - 3) / sqrt(8 / 3) and (6 - 5) / 1, by sqrt(2):
     np.testing.assert_allclose(values, [[3**0.5, 0.5**0.5], [1, 0]], 1e-6)
     for wrong, message in (
-        ([1.0, 2.0, 3.0], r"'x', row 0: .* is not a vector of 2 numbers"),
+        ([1.0, 2.0, 3.0], r"'x', row 0: .* is no vector of 2 numbers"),
         ([1.0, np.nan], r"'x', row 0: .* is not finite"),
         ([1.0, 'a'], "'x' holds vectors that are not numbers"),
     ):
