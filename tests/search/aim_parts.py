@@ -9,7 +9,7 @@ import torch
 from pyg_featgraph.data import FieldEncoder, FieldSchema
 from pyg_featgraph.nn import AIM
 
-OPTIONS = {'progress': False, 'accelerator': 'cpu', 'lr': 1e-2}
+OPTIONS = {'enable_progress_bar': False, 'accelerator': 'cpu', 'lr': 1e-2}
 # Few steps, in which gradients count for more:
 SHORT = {
     **OPTIONS,

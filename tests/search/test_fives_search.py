@@ -16,10 +16,14 @@ from pyg_featgraph.data import FieldEncoder, FieldSchema
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FIVES, FieldModel
 from pyg_featgraph.search import fives_search
-from pyg_featgraph.training import predict
+from pyg_featgraph.training import TrainingOptions, predict
 from pyg_featgraph.training.bilevel import BilevelModule
 
-OPTIONS = {'progress': False, 'batch_size': 128, 'accelerator': 'cpu'}
+OPTIONS = {
+    'enable_progress_bar': False,
+    'batch_size': 128,
+    'accelerator': 'cpu',
+}
 
 
 def parity(order, num_rows=6000, num_fields=6):
@@ -140,11 +144,12 @@ def test_weights_and_edges_see_different_rows(parts, tmp_path):
 def test_edges_descend_the_validation_loss(parts):
     train, valid, _ = parts
     model = FIVES(train.info, 4)
-    module = BilevelModule(model, valid, 64, 0.01, seed=3)
-    one, two = module._draw(0), module._draw(1)
+    options = TrainingOptions(batch_size=64, architecture_lr=0.01, seed=3)
+    module = BilevelModule(model, valid, options)
+    one, two = module.draw(0), module.draw(1)
     assert one.num_graphs == 64
     assert not torch.equal(one.slot_index, two.slot_index)
-    assert torch.equal(one.slot_index, module._draw(0).slot_index)
+    assert torch.equal(one.slot_index, module.draw(0).slot_index)
     rows = {tuple(row) for row in valid.slot_index.tolist()}
     assert {tuple(row) for row in one.slot_index.tolist()} <= rows
 
