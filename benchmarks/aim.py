@@ -28,7 +28,7 @@ from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.nn import AIM, FM, IPNN, DeepFM
 from pyg_featgraph.optim import GRDA
 from pyg_featgraph.search import aim_search
-from pyg_featgraph.search.aim import extend_tuples
+from pyg_featgraph.search.aim_orders import extend_tuples
 from pyg_featgraph.training import fit, predict
 
 ALL = ('inner', 'outer', 'vector', 'scalar')
@@ -123,7 +123,11 @@ def main():
 
 def train_all(args, parts, planted, seed):
     rates, search_rates, batch_size, epochs = SETTINGS[args.data]
-    options = {'batch_size': batch_size, 'seed': seed, 'progress': False}
+    options = {
+        'batch_size': batch_size,
+        'seed': seed,
+        'enable_progress_bar': False,
+    }
     late = {'max_epochs': 12, 'monitor': 'valid_auc', 'patience': 3}
     info = parts[0].info
     results, models = {}, {}

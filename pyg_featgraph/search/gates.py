@@ -55,6 +55,8 @@ class GateModule(FieldModule):
         self.closing = closing
         self.mu = mu
         self.resistance = resistance
+        # Now, since gates that are taken up later on have moved by then:
+        self._start = max(float(gate.detach().abs().max()) for gate in gates)
         self._max_grad = math.inf
 
     def describe(self) -> dict[str, Any]:
@@ -86,10 +88,9 @@ class GateModule(FieldModule):
         rate, share = self.gate_lr, self.closing * num_steps
         if self.resistance is not None:
             rate /= share * self.resistance
-        start = max(float(gate.detach().abs().max()) for gate in self.gates)
-        self._max_grad = MAX_MOVE * start / rate
+        self._max_grad = MAX_MOVE * self._start / rate
         # The threshold after a share of all steps is the initial gate:
-        c = start / (rate**0.5 * (share * rate) ** self.mu)
+        c = self._start / (rate**0.5 * (share * rate) ** self.mu)
         return GRDA(self.gates, lr=rate, c=c, mu=self.mu)
 
     def on_before_optimizer_step(

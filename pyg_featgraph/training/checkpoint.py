@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def random_state() -> dict[str, Any]:
     r"""The state of all generators that a training may draw from, as values
     that a checkpoint can hold.
     """
-    kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+    kind, keys, *rest = cast(Any, np.random.get_state())  # noqa: NPY002
     state = {
         'torch': torch.get_rng_state(),
         'numpy': [kind, torch.from_numpy(keys.astype(np.int64)), *rest],

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import pytorch as pl
-from torch import Tensor
 
 from pyg_featgraph.data import FieldGraphLoader, FieldTable
 from pyg_featgraph.errors import DataError
@@ -103,6 +102,7 @@ class FieldDataModule(pl.LightningDataModule):
         r"""What tells these tables from others."""
         return {
             'fields': self.train.info.to_dict(),
+            'drop_absent': [x.drop_absent for x in self.tables.values()],
             **{f'{k} rows': _digest(x) for k, x in self.tables.items()},
         }
 
@@ -126,12 +126,9 @@ def _classes(name: str, table: FieldTable) -> list[float]:
 
 def _digest(table: FieldTable) -> str:
     digest = hashlib.sha256()
-    for name, value in sorted(vars(table).items()):
-        digest.update(f'{name} '.encode())
-        if isinstance(value, Tensor):
+    for value in (table.slot_index, table.slot_value, table.y):
+        if value is not None:
             digest.update(f'{value.dtype} {list(value.size())} '.encode())
             flat = value.detach().cpu().contiguous().view(-1)
-            digest.update(flat.view(torch.uint8).numpy())
-        else:
-            digest.update(repr(value).encode())
+            digest.update(cast(Any, flat.view(torch.uint8).numpy()))
     return f'{len(table)} rows, sha256 {digest.hexdigest()}'

@@ -2,7 +2,7 @@ r"""What is said of numbers that are infinite or not numbers at all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ def check_weights(named: Iterable[tuple[str, Tensor]], when: str) -> None:
         )
 
 
-def listed(values: list[object]) -> str:
+def listed(values: Sequence[object]) -> str:
     r"""Some values, and how many there are."""
     text = ', '.join(map(str, values[:SHOWN]))
     return f'{text}, ... ({len(values)})' if len(values) > SHOWN else text

@@ -66,4 +66,4 @@ def assert_same(one, two):
 
 
 def stage_of(trainer):
-    return Path(trainer.checkpoint_callback.dirpath).name
+    return Path(trainer.default_root_dir).name
