@@ -35,6 +35,13 @@ SHOWN_ONLY = frozenset(
     }
 )
 
+#: Arguments of a trainer that would take away what a run is made of.
+EXCLUDED = {
+    'enable_checkpointing': True,
+    'barebones': False,
+    'overfit_batches': 0,
+}
+
 
 @dataclass(frozen=True)
 class FitResult:
@@ -76,12 +83,13 @@ def run(
     from pyg_featgraph.training.record import RunRecord
 
     trainer_options = with_limit(trainer_options, 20)
-    if not trainer_options.pop('enable_checkpointing', True):
-        raise ValueError(
-            "'enable_checkpointing' cannot be switched off: the weights of the "
-            'best epoch come from a checkpoint. Use FieldModule with a Trainer '
-            'of your own'
-        )
+    for name, allowed in EXCLUDED.items():
+        if trainer_options.get(name, allowed) != allowed:
+            raise ValueError(
+                f"'{name}' must be {allowed} here: the best epoch is kept in a "
+                'checkpoint, and all rows are seen. Use FieldModule and '
+                'FieldDataModule with a Trainer of your own'
+            )
     if trainer_options.get('fast_dev_run'):
         # It only tries out whether everything runs, and leaves no trace:
         return _train(module, data, Path(directory), None, trainer_options)
@@ -130,6 +138,9 @@ def _train(
             directory, module, state, SealedCheckpointIO(), trainer_options
         )
         resumes = record is not None and state.last.exists()
+        if resumes and state.best.exists():
+            # Damage shows now, and not when everything else is done:
+            SealedCheckpointIO().load_checkpoint(state.best)
         try:
             trainer.fit(
                 module,
@@ -143,10 +154,12 @@ def _train(
                     checkpoint = path if path.exists() else checkpoint
             if checkpoint == state.best:
                 _load(module, checkpoint)
-            options = {'datamodule': data, 'verbose': False}
-            metrics = dict(trainer.validate(module, **options)[0])
-            if data.has_test:
-                metrics |= trainer.test(module, **options)[0]
+            metrics: dict[str, float] = {}
+            stages = [trainer.validate, *([trainer.test] * data.has_test)]
+            for evaluate in stages:
+                # There are no figures if no batch is to be looked at:
+                for figures in evaluate(module, datamodule=data, verbose=False):
+                    metrics |= figures
         except Stopped as stop:
             message = (
                 f"{stop} has stopped the training in '{directory}' in epoch "

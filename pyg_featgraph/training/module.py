@@ -82,6 +82,7 @@ class FieldModule(pl.LightningModule):
 
     def loss(self, batch: FieldBatch) -> Tensor:
         r"""The mean loss of a batch, which training lowers."""
+        self._cast(batch)
         if self.options.loss is None:
             return self.model.loss(batch)
         return self.options.loss(self(batch), batch.y)
@@ -91,7 +92,7 @@ class FieldModule(pl.LightningModule):
         if not bool(loss.isfinite()):
             raise batch_error(
                 f'The training loss of {self._when(batch_idx)} is '
-                f'{float(loss)}',
+                f'{float(loss.detach())}',
                 batch,
                 self._rows(self.trainer.train_dataloader, batch_idx),
             )
@@ -134,6 +135,7 @@ class FieldModule(pl.LightningModule):
     def _evaluate(
         self, batch: FieldBatch, batch_idx: int, stage: str, loader: Any
     ) -> None:
+        self._cast(batch)
         logits, y = self(batch).double(), batch.y
         is_wrong = ~logits.isfinite()
         if bool(is_wrong.any()):
@@ -152,6 +154,12 @@ class FieldModule(pl.LightningModule):
             key = f'{stage}_{name}'
             self.log(key, figures[key], **options)
         self.log_dict(figures[stage], **options)
+
+    def _cast(self, batch: FieldBatch) -> None:
+        # A model of another precision computes with numbers of it:
+        for name in ('slot_value', 'y'):
+            if self.dtype != torch.float32:
+                batch[name] = batch[name].to(self.dtype)
 
     def _when(self, batch_idx: int) -> str:
         step = self.trainer.global_step
