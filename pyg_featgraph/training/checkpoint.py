@@ -26,6 +26,7 @@ class SealedCheckpointIO(CheckpointIO):
         storage_options: Any | None = None,
     ) -> None:
         r"""Writes the state of a training."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         with sealing(path) as temporary:
             torch.save(checkpoint, temporary)
 

@@ -50,7 +50,10 @@ def make_scheduler(
     r"""The schedule of an optimizer."""
     schedulers = torch.optim.lr_scheduler
     make = _named(schedulers, 'scheduler', options.scheduler)
-    scheduler: LRScheduler = make(optimizer, **options.scheduler_options)
+    kwargs = dict(options.scheduler_options)
+    if make is schedulers.ReduceLROnPlateau:
+        kwargs.setdefault('mode', options.mode)
+    scheduler: LRScheduler = make(optimizer, **kwargs)
     return scheduler
 
 
