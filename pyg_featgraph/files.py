@@ -1,4 +1,4 @@
-r"""Files that appear as a whole or not at all, and that tell if they are damaged.
+r"""Files that appear as a whole or not at all, and tell if they are damaged.
 
 What is read back later carries the SHA-256 of all its other bytes, at a place
 where its format keeps text: metadata of safetensors and Parquet, an entry of
@@ -162,7 +162,9 @@ def read_json(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
         DataError: As by :func:`reading`.
     """
     with reading(path, what):
-        values = json.loads(Path(path).read_text(encoding='utf-8'))
+        values: dict[str, Any] = json.loads(
+            Path(path).read_text(encoding='utf-8')
+        )
         del values['checksum']
         return values
 

@@ -98,6 +98,13 @@ class FieldGraphLoader(DataLoader[FieldBatch]):
         self._sampler.start = self._position
 
 
+def seeded(seed: int, number: int) -> torch.Generator:
+    r"""The generator of the draw of a number, such as an epoch."""
+    # A wide stride, so that no seed repeats the draws of another. It must show
+    # in the last 32 bits, since generators look at no others.
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + number) % 2**63)
+
+
 class _Rows(Dataset[FieldBatch]):
     # What a worker holds: the table, from which it cuts one batch at a time.
     def __init__(self, table: FieldTable) -> None:
@@ -156,11 +163,9 @@ class RowSampler(DistributedSampler[Tensor]):
         r"""The rows of each batch of an epoch."""
         rows = torch.arange(self.num_rows)
         if self.shuffle:
-            # A wide stride, so that no seed repeats the orders of another:
-            generator = torch.Generator().manual_seed(
-                (self.seed * 0x9E3779B1 + epoch) % 2**63
+            rows = torch.randperm(
+                self.num_rows, generator=seeded(self.seed, epoch)
             )
-            rows = torch.randperm(self.num_rows, generator=generator)
         return [
             batch.tensor_split(self.num_replicas)[self.rank]
             for batch in rows.split(self._sizes())

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyg_featgraph.data import FieldBatch, FieldTable
+from pyg_featgraph.data.loader import seeded
 from pyg_featgraph.nn import AdjacencyTensor, FieldModel
 from pyg_featgraph.training.module import FieldModule
 from pyg_featgraph.training.optimizers import make_optimizer
@@ -116,9 +117,7 @@ class BilevelModule(FieldModule):
         trainer = self._trainer
         world_size = 1 if trainer is None else trainer.world_size
         rank = 0 if trainer is None else trainer.global_rank
-        generator = torch.Generator().manual_seed(
-            (self.options.seed << 40) + step
-        )
+        generator = seeded(self.options.seed, step)
         size = self.options.batch_size * world_size
         rows = torch.randint(len(self.valid), (size,), generator=generator)
         return self.valid.batch(rows[rank::world_size])
