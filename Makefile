@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: example test test-slow lint bench clean
+.PHONY: example test test-slow test-faults lint bench clean
 
 example: $(READY)
 	$(BIN)/python examples/criteo_graphfm.py
@@ -15,6 +15,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+# Runs that are killed again and again, and several processes:
+test-faults: $(READY)
+	$(BIN)/python -m pytest -m "slow or not slow" tests/training
 
 lint: $(READY)
 	$(BIN)/ruff check .

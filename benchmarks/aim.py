@@ -29,7 +29,7 @@ from pyg_featgraph.nn import AIM, FM, IPNN, DeepFM
 from pyg_featgraph.nn.gates import gated
 from pyg_featgraph.optim import GRDA
 from pyg_featgraph.search import aim_search
-from pyg_featgraph.search.aim import extend_tuples
+from pyg_featgraph.search.aim_orders import extend_tuples
 from pyg_featgraph.training import fit, predict
 
 ALL = ('inner', 'outer', 'vector', 'scalar')
@@ -124,7 +124,11 @@ def main():
 
 def train_all(args, parts, planted, seed):
     rates, search_rates, batch_size, epochs = SETTINGS[args.data]
-    options = {'batch_size': batch_size, 'seed': seed, 'progress': False}
+    options = {
+        'batch_size': batch_size,
+        'seed': seed,
+        'enable_progress_bar': False,
+    }
     late = {'max_epochs': 12, 'monitor': 'valid_auc', 'patience': 3}
     info = parts[0].info
     results, models = {}, {}

@@ -115,7 +115,7 @@ def by_sizes(args):
                     monitor='valid_auc',
                     patience=3,
                     seed=seed,
-                    progress=False,
+                    enable_progress_bar=False,
                 )
             auc = roc_auc_score(test.y.numpy(), predict(model, test).numpy())
             pruned = model.monitor(test)['pruned']

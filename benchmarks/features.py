@@ -128,7 +128,7 @@ def main():
             'lr': args.lr,
             'weight_decay': args.weight_decay,
             'seed': seed,
-            'progress': False,
+            'enable_progress_bar': False,
         }
         kept = {'monitor': 'valid_auc', 'patience': 3}
         for retrain in (None, 'finetune', 'scratch'):

@@ -61,7 +61,7 @@ def train(args, name, parts, schema, seed, dim=16):
             monitor='valid_auc',
             patience=3,
             seed=seed,
-            progress=False,
+            enable_progress_bar=False,
         )
     y = parts[2][schema.label].to_numpy()
     p = predict(model, tables[2]).double().sigmoid().numpy()

@@ -214,7 +214,7 @@ def main():
                     *parts[:2],
                     directory=folder,
                     seed=seed,
-                    progress=False,
+                    enable_progress_bar=False,
                     **{
                         'max_epochs': args.epochs,
                         'batch_size': args.batch_size,

@@ -221,7 +221,7 @@ def main():
         'batch_size': args.batch_size,
         'seed': args.seed,
         'resume': args.resume,
-        'progress': not args.no_progress,
+        'enable_progress_bar': not args.no_progress,
     }
     base_options = {'max_epochs': 2 * args.epochs, 'lr': 2e-3, **options}
 

@@ -214,7 +214,7 @@ def main():
             seed=args.seed,
             resume=args.resume,
             accelerator=args.accelerator,
-            progress=not args.no_progress,
+            enable_progress_bar=not args.no_progress,
             **options,
         )
         table.append(

@@ -124,7 +124,7 @@ def main():
             patience=3,
             seed=args.seed,
             resume=args.resume,
-            progress=not args.no_progress,
+            enable_progress_bar=not args.no_progress,
             **options,
         ).metrics
         print(f'{name:18s}{result["test_auc"]:8.4f}{result["test_loss"]:10.4f}')

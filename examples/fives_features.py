@@ -138,7 +138,7 @@ def main():
         max_epochs=args.epochs,
         batch_size=args.batch_size,
         seed=args.seed,
-        progress=not args.no_progress,
+        enable_progress_bar=not args.no_progress,
     )
     by = args.by or ('effect' if args.order == 2 else 'edges')
     found = model.interactions(tables[0], by=by)

@@ -173,7 +173,7 @@ def deepfm_auc(parts, schema, directory, args):
         lr=2e-3,
         weight_decay=1e-5,
         seed=args.seed,
-        progress=not args.no_progress,
+        enable_progress_bar=not args.no_progress,
     ).metrics['test_auc']
 
 

@@ -1,8 +1,9 @@
+r"""The search of FIVES: edges are learned on validation rows."""
+
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,43 @@ from pyg_featgraph.data import FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FIVES
-from pyg_featgraph.search.stages import open_directory
-from pyg_featgraph.training import FitResult, fit
-from pyg_featgraph.training.loop import run
+from pyg_featgraph.search.stages import Search, SearchOptions
+from pyg_featgraph.training import FitResult
+from pyg_featgraph.training.options import split_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class FIVESOptions(SearchOptions):
+    r"""The options of :func:`fives_search`.
+
+    Args:
+        lr (float, optional): The learning rate of the weights.
+            (default: :obj:`5e-3`)
+        architecture_lr (float, optional): The learning rate of the edges.
+            (default: :obj:`5e-3`)
+        temperature (tuple of float, optional): The first and the last
+            temperature; :obj:`None` leaves out the re-scaling (Section 3.3.2
+            of the paper). (default: :obj:`(1.0, 0.02)`)
+        retrain (str, optional): What follows with the hard edges:
+            :obj:`"scratch"` learns new weights, :obj:`"finetune"` starts from
+            those of the search ("LFS" and "FT" in Figure 6 of the paper).
+            (default: :obj:`None`)
+        **kwargs (optional): Arguments of
+            :class:`~pyg_featgraph.search.SearchOptions`.
+    """
+
+    lr: float = 5e-3
+    architecture_lr: float | None = 5e-3
+    temperature: tuple[float, float] | None = (1.0, 0.02)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.architecture_lr is None:
+            raise ValueError("A search needs an 'architecture_lr'")
+        if self.temperature is not None and min(self.temperature) <= 0:
+            raise ValueError(
+                f"'temperature' must be positive (got {self.temperature})"
+            )
 
 
 @dataclass(frozen=True)
@@ -45,19 +80,9 @@ def fives_search(
     test: FieldTable | None = None,
     *,
     directory: str | os.PathLike[str],
-    max_epochs: int = 10,
-    batch_size: int = 1024,
-    lr: float = 5e-3,
-    architecture_lr: float = 5e-3,
-    weight_decay: float = 0.0,
-    temperature: tuple[float, float] | None = (1.0, 0.02),
-    retrain: str | None = None,
-    retrain_options: dict[str, Any] | None = None,
-    seed: int = 0,
+    options: FIVESOptions | None = None,
     resume: bool = False,
-    accelerator: str = 'auto',
-    progress: bool = True,
-    **trainer_options: Any,
+    **kwargs: Any,
 ) -> SearchResult:
     r"""Searches for interactions as the `"FIVES: Feature Interaction Via Edge
     Search for Large-Scale Tabular Data" <https://arxiv.org/abs/2007.14573>`_
@@ -74,110 +99,49 @@ def fives_search(
             after a search, as the edges have seen them.
         test (FieldTable, optional): The test rows. (default: :obj:`None`)
         directory (str): Where checkpoints, models and interactions go.
-        max_epochs (int, optional): The number of epochs of the search.
-            (default: :obj:`10`)
-        batch_size (int, optional): The number of rows of a batch.
-            (default: :obj:`1024`)
-        lr (float, optional): The learning rate of the weights.
-            (default: :obj:`5e-3`)
-        architecture_lr (float, optional): The learning rate of the edges.
-            (default: :obj:`5e-3`)
-        weight_decay (float, optional): The L2 penalty of the weights.
-            (default: :obj:`0`)
-        temperature (tuple of float, optional): The first and the last
-            temperature; :obj:`None` leaves out the re-scaling (Section 3.3.2
-            of the paper). (default: :obj:`(1.0, 0.02)`)
-        retrain (str, optional): What follows with the hard edges:
-            :obj:`"scratch"` learns new weights, :obj:`"finetune"` starts from
-            those of the search ("LFS" and "FT" in Figure 6 of the paper).
-            (default: :obj:`None`)
-        retrain_options (dict, optional): Arguments of
-            :func:`~pyg_featgraph.training.fit` in which the re-training
-            differs from the search. (default: :obj:`None`)
-        seed (int, optional): The seed of the order of the rows and of
-            dropout. (default: :obj:`0`)
-        resume (bool, optional): Whether to go on from the last epoch found
-            in :obj:`directory`. (default: :obj:`False`)
-        accelerator (str, optional): The kind of device, as in
-            :class:`lightning.pytorch.Trainer`. (default: :obj:`"auto"`)
-        progress (bool, optional): Whether to show a progress bar.
-            (default: :obj:`True`)
-        **trainer_options (optional): Additional arguments of
-            :class:`lightning.pytorch.Trainer`.
+        options (FIVESOptions, optional): The options of the search.
+            (default: :obj:`FIVESOptions()`)
+        resume (bool, optional): Whether to go on with the search in
+            :obj:`directory`, as in :func:`~pyg_featgraph.training.fit`.
+            (default: :obj:`False`)
+        **kwargs (optional): Fields of :class:`FIVESOptions` in which the
+            search differs from :obj:`options`, and any arguments of
+            :class:`lightning.pytorch.Trainer`. Unless told otherwise it runs
+            10 epochs.
 
     Raises:
-        DataError: If a table has no labels or a single class, or if a search
-            with other options is to be resumed.
+        DataError: As by :func:`~pyg_featgraph.training.fit`.
+        NonFiniteError: If the loss or a weight is not finite.
         ImportError: If Lightning is not installed.
     """
     require('lightning.pytorch', 'train')
     from pyg_featgraph.training.bilevel import BilevelModule
 
-    if retrain not in (None, 'scratch', 'finetune'):
-        raise ValueError(
-            f"'retrain' must be 'scratch' or 'finetune' (got '{retrain}')"
-        )
-    directory = Path(directory)
-    open_directory(
+    options, rest = split_options(options or FIVESOptions(), kwargs)
+    search = Search(
+        model,
+        (train, valid, test),
         directory,
-        ['search', *([retrain] if retrain else [])],
-        {
-            'model': model.config,
-            'num_rows': [len(train), len(valid)],
-            'max_epochs': max_epochs,
-            'batch_size': batch_size,
-            'lr': lr,
-            'architecture_lr': architecture_lr,
-            'weight_decay': weight_decay,
-            'temperature': temperature,
-            'retrain': retrain,
-            'retrain_options': repr(retrain_options),
-            'drop_absent': train.drop_absent,
-            'seed': seed,
-        },
+        options,
         resume,
+        folders=('search', 'scratch', 'finetune'),
+        num_stages=1 + (options.retrain is not None),
+        trainer_options=rest,
     )
-    shared: dict[str, Any] = {
-        'batch_size': batch_size,
-        'seed': seed,
-        'resume': resume,
-        'accelerator': accelerator,
-        'progress': progress,
-        'max_epochs': max_epochs,
-        **trainer_options,
-    }
-    module = BilevelModule(
-        model,
-        valid,
-        batch_size,
-        architecture_lr,
-        temperature,
-        seed,
-        lr=lr,
-        weight_decay=weight_decay,
-    )
-    searched = run(
-        module, train, valid, test, directory=directory / 'search', **shared
-    )
-    found = model.derive()
-    found.save(directory / 'interactions.json')
-    if retrain is None:
-        return SearchResult(found, searched)
-
-    if retrain == 'scratch':
-        edges = model.adjacency.state_dict()
-        edges = {name: value.clone() for name, value in edges.items()}
-        torch.manual_seed(seed)
-        model.reset_parameters()
-        model.adjacency.load_state_dict(edges)
-    model.freeze()
-    options = {**shared, 'lr': lr, 'weight_decay': weight_decay}
-    retrained = fit(
-        model,
-        train,
-        valid,
-        test,
-        directory=directory / retrain,
-        **{**options, **(retrain_options or {})},
-    )
-    return SearchResult(found, searched, retrained)
+    module = BilevelModule(model, valid, options, options.temperature)
+    with search:
+        searched = search.train('search', module)
+        found = model.derive()
+        found.save(search.directory / 'interactions.json')
+        if options.retrain is None:
+            return SearchResult(found, searched)
+        if options.retrain == 'scratch':
+            edges = model.adjacency.state_dict()
+            edges = {name: value.clone() for name, value in edges.items()}
+            with torch.random.fork_rng():
+                torch.manual_seed(options.seed)
+                model.reset_parameters()
+            model.adjacency.load_state_dict(edges)
+        model.freeze()
+        retrained = search.retrain(options.retrain, model)
+        return SearchResult(found, searched, retrained)

@@ -1,54 +1,168 @@
-r"""What searches of several stages share: where each keeps its state."""
+r"""What searches of several stages share: options and a directory."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
-from pyg_featgraph.errors import DataError
-from pyg_featgraph.files import replacing
+from tqdm import tqdm
+
+from pyg_featgraph.data import FieldTable
+from pyg_featgraph.errors import require
+from pyg_featgraph.nn import FieldModel
+from pyg_featgraph.nn.config import encode
+from pyg_featgraph.training import FitResult, TrainingOptions
+from pyg_featgraph.training.loop import describe_trainer, run, with_limit
+from pyg_featgraph.training.options import split_options
+
+if TYPE_CHECKING:
+    from pyg_featgraph.training import FieldModule
 
 
-def open_directory(
-    directory: Path,
-    stages: Iterable[str],
-    options: Mapping[str, Any],
-    resume: bool,
-) -> None:
-    r"""Prepares the directory of a search, in which each stage has a folder.
-
-    A new search forgets the checkpoints of all stages, so that a later resume
-    does not take up one of a search before it.
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(TrainingOptions):
+    r"""The options of a search: those of a training, and what follows it. All
+    epochs of a search are run.
 
     Args:
-        directory (pathlib.Path): The directory.
-        stages (list of str): The folders of the stages.
-        options (dict): What the result depends on, as JSON-compatible values.
-        resume (bool): Whether a search goes on.
+        retrain (str, optional): What follows with the edges that were found:
+            :obj:`"scratch"` learns new weights, :obj:`"finetune"` starts from
+            those of the search. (default: :obj:`None`)
+        retrain_options (dict, optional): Arguments of
+            :func:`~pyg_featgraph.training.fit` in which this differs from the
+            search. (default: none)
+        **kwargs (optional): Arguments of
+            :class:`~pyg_featgraph.training.TrainingOptions`.
+    """
+
+    patience: int | None = None
+    retrain: str | None = None
+    retrain_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_choice('retrain', None, 'scratch', 'finetune')
+        if self.patience is not None:
+            raise ValueError(
+                "A search runs all epochs: 'patience' belongs into "
+                "'retrain_options'"
+            )
+
+    def for_retraining(self) -> tuple[TrainingOptions, dict[str, Any]]:
+        r"""The options of the training that follows, and in which arguments
+        its trainer differs.
+        """
+        common = {
+            x.name: getattr(self, x.name) for x in fields(TrainingOptions)
+        }
+        for name in ('architecture_lr', 'patience'):
+            del common[name]
+        return split_options(TrainingOptions(**common), self.retrain_options)
+
+
+class Search:
+    r"""The tables, options and directory of a search, as a context in which
+    its stages are run. Each stage has a folder with a record of its own.
+
+    Args:
+        model (FieldModel): The model that the search begins with.
+        tables (list of FieldTable): Training, validation and, if there are
+            some, test rows.
+        directory (str): Where checkpoints, models and interactions go.
+        options (SearchOptions): The options.
+        resume (bool): Whether the search in :obj:`directory` goes on.
+        folders (list of str): Patterns of the folders of the stages.
+        num_stages (int): The number of stages that the progress bar shows.
+        trainer_options (dict): Arguments of
+            :class:`lightning.pytorch.Trainer`.
 
     Raises:
-        DataError: If the search to go on with had other options.
+        DataError: As by :func:`~pyg_featgraph.training.fit`.
     """
-    path = directory / 'search.json'
-    if resume and path.exists():
-        before = json.loads(path.read_text(encoding='utf-8'))
-        now = json.loads(json.dumps(options))
-        for name in sorted({*before, *now}):
-            if before.get(name) != now.get(name):
-                change = ''.join(
-                    f' {word} {str(values.get(name))[:60]}'
-                    for word, values in (('from', before), ('to', now))
-                )
-                raise DataError(
-                    f"The search in '{directory}' cannot be resumed: '{name}' "
-                    f'has changed{change}. Set it back, or start again with '
-                    'resume=False'
-                )
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    for stage in stages:
-        (directory / stage / 'last.ckpt').unlink(missing_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(dict(options)), encoding='utf-8')
+
+    def __init__(
+        self,
+        model: FieldModel,
+        tables: tuple[FieldTable, FieldTable, FieldTable | None],
+        directory: str | os.PathLike[str],
+        options: SearchOptions,
+        resume: bool,
+        folders: tuple[str, ...],
+        num_stages: int,
+        trainer_options: Mapping[str, Any],
+    ) -> None:
+        require('lightning.pytorch', 'train')
+        from pyg_featgraph.training import FieldDataModule
+        from pyg_featgraph.training.record import RunRecord
+
+        self.data = FieldDataModule(*tables, options.batch_size, options.seed)
+        self.directory = Path(directory)
+        self.options = options
+        self.stages: dict[str, FitResult] = {}
+        self._trainer_options = with_limit(trainer_options, 10)
+        fingerprint = {
+            **self.data.fingerprint,
+            'model': model.__class__.__name__,
+            'config': encode(model.config),
+            **options.to_dict(),
+            **describe_trainer(self._trainer_options),
+        }
+        self._record = RunRecord(directory, fingerprint, resume, folders)
+        self._bar = tqdm(
+            total=num_stages,
+            unit='stage',
+            disable=num_stages < 2
+            or not trainer_options.get('enable_progress_bar', True),
+        )
+
+    def __enter__(self) -> Search:
+        self._record.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._record.__exit__(kind, error, traceback)
+
+    def train(
+        self, name: str, module: FieldModule, **changes: Any
+    ) -> FitResult:
+        r"""Runs a stage, goes on with it, or takes its result.
+
+        Args:
+            name (str): The name of its folder.
+            module (FieldModule): What is trained.
+            **changes (optional): Arguments of the trainer in which the stage
+                differs.
+        """
+        self._bar.set_description(name)
+        self.stages[name] = run(
+            module,
+            self.data,
+            directory=self.directory / name,
+            # What an earlier search has left was removed when this one began:
+            resume=True,
+            **{**self._trainer_options, **changes},
+        )
+        self._bar.update()
+        return self.stages[name]
+
+    def retrain(self, name: str, model: FieldModel) -> FitResult:
+        r"""Runs the training that follows a search, with early stopping.
+
+        Args:
+            name (str): The name of its folder.
+            model (FieldModel): The model.
+        """
+        from pyg_featgraph.training import FieldModule
+
+        options, changes = self.options.for_retraining()
+        return self.train(name, FieldModule(model, options), **changes)

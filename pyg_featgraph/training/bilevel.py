@@ -1,12 +1,18 @@
+r"""Edges that are learned on validation rows, in turns with the weights."""
+
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pyg_featgraph.data import FieldBatch, FieldTable
+from pyg_featgraph.data.loader import seeded
 from pyg_featgraph.nn import AdjacencyTensor, FieldModel
-from pyg_featgraph.training.module import FieldModule, other_parameters
+from pyg_featgraph.training.module import FieldModule
+from pyg_featgraph.training.optimizers import make_optimizer
+from pyg_featgraph.training.options import TrainingOptions, describe
 
 
 class BilevelModule(FieldModule):
@@ -14,75 +20,104 @@ class BilevelModule(FieldModule):
     architecture parameters, on validation rows (Algorithm 1 of FIVES).
 
     It is the first-order form: a step on the architecture takes the weights
-    as they are.
+    as they are. Each step of the optimizer is followed by one on the
+    architecture, with :class:`torch.optim.Adam`.
 
     Args:
         model (FieldModel): A model with architecture parameters.
         valid (FieldTable): The rows for the architecture.
-        batch_size (int): The number of rows of a batch of them.
-        architecture_lr (float): The learning rate of the architecture.
+        options (TrainingOptions): The options; :obj:`architecture_lr` is the
+            learning rate of the architecture.
         temperature (tuple of float, optional): The first and the last
             temperature of :class:`~pyg_featgraph.nn.AdjacencyTensor`, which
             falls exponentially from step to step; :obj:`None` leaves it.
             (default: :obj:`None`)
-        seed (int, optional): The seed of the draw of validation rows.
-            (default: :obj:`0`)
-        **kwargs (optional): Arguments of
-            :class:`~pyg_featgraph.training.module.FieldModule`.
     """
 
     def __init__(
         self,
         model: FieldModel,
         valid: FieldTable,
-        batch_size: int,
-        architecture_lr: float,
+        options: TrainingOptions,
         temperature: tuple[float, float] | None = None,
-        seed: int = 0,
-        **kwargs: Any,
     ) -> None:
-        if not model.architecture_parameters():
+        self._chosen = model.architecture_parameters()
+        if not self._chosen:
             raise ValueError(
                 f'{model.__class__.__name__} has no architecture parameters, '
                 'which could be learned on validation rows'
             )
-        super().__init__(model, **kwargs)
+        super().__init__(model, options)
         self.valid = valid
-        self.batch_size = batch_size
-        self.architecture_lr = architecture_lr
         self.temperature = temperature
-        self.seed = seed
+        self._loaded: dict[str, Any] | None = None
 
-    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        architecture = self.model.architecture_parameters()
-        return [
-            torch.optim.Adam(architecture, lr=self.architecture_lr),
-            *self.make_optimizers(other_parameters(self.model, architecture)),
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), 'temperature': describe(self.temperature)}
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        chosen = {id(p) for p in self._chosen}
+        self._others = [
+            p
+            for p in self.model.parameters()
+            if p.requires_grad and id(p) not in chosen
         ]
+        self._architecture = torch.optim.Adam(
+            self._chosen, lr=self.options.architecture_lr or 0.0
+        )
+        return make_optimizer(self.model, self._others, self.options)
 
-    def training_step(self, batch: FieldBatch, batch_idx: int) -> None:
-        self._set_temperature(batch_idx + 1)
-        optimizers: Any = self.optimizers(use_pl_optimizer=True)
-        architecture, *weights = optimizers
-        self.descend(batch, weights)
-        self.descend(self._draw(batch_idx).to(self.device), [architecture])
+    def training_step(self, batch: FieldBatch, batch_idx: int) -> Tensor:
+        self._set_temperature(self.trainer.global_step + 1)
+        return super().training_step(batch, batch_idx)
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        # Gradients of the architecture would be computed for nothing, but
+        # several processes wait for those of all parameters:
+        alone = self.trainer.world_size == 1
+        loss.backward(inputs=self._others if alone else None)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        step = self.trainer.global_step
+        super().optimizer_step(*args, **kwargs)
+        self._step_architecture(self.draw(step).to(self.device))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint['architecture'] = self._architecture.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._loaded = checkpoint['architecture']
+
+    def on_train_start(self) -> None:
+        if self._loaded is not None:
+            self._architecture.load_state_dict(self._loaded)
+            self._loaded = None
+
+    def _step_architecture(self, batch: FieldBatch) -> None:
+        with self.trainer.precision_plugin.train_step_context():
+            loss = self.loss(batch)
+        grads = torch.autograd.grad(loss, self._chosen)
+        for p, grad in zip(self._chosen, grads, strict=True):
+            p.grad = self.trainer.strategy.reduce(grad, reduce_op='mean')
+        self._architecture.step()
 
     def _set_temperature(self, steps: int) -> None:
         if self.temperature is None:
             return
         first, last = self.temperature
-        epochs = self.current_epoch + steps / self.trainer.num_training_batches
-        share = epochs / (self.trainer.max_epochs or 1)
+        share = steps / self.trainer.estimated_stepping_batches
         for module in self.model.modules():
             if isinstance(module, AdjacencyTensor):
                 module.tau.fill_(first * (last / first) ** share)
 
-    def _draw(self, batch_idx: int) -> FieldBatch:
-        # The draw depends on the step alone, so that a resumed search sees
-        # the same rows as one that was never stopped:
-        step = (self.seed << 40) + (self.current_epoch << 24) + batch_idx
-        generator = torch.Generator().manual_seed(step)
-        rows = torch.randint(
-            len(self.valid), (self.batch_size,), generator=generator
-        )
-        return self.valid.batch(rows)
+    def draw(self, step: int) -> FieldBatch:
+        r"""The validation rows of a step. They depend on nothing else, so
+        that a resumed search sees the same rows as one that was never stopped.
+        """
+        trainer = self._trainer
+        world_size = 1 if trainer is None else trainer.world_size
+        rank = 0 if trainer is None else trainer.global_rank
+        generator = seeded(self.options.seed, step)
+        size = self.options.batch_size * world_size
+        rows = torch.randint(len(self.valid), (size,), generator=generator)
+        return self.valid.batch(rows[rank::world_size])

@@ -1,21 +1,46 @@
+r"""A training in a directory, from its beginning or from where it was."""
+
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from pyg_featgraph.data import FieldGraphLoader, FieldTable
-from pyg_featgraph.errors import DataError, require
+from pyg_featgraph.errors import require
+from pyg_featgraph.training.options import describe
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
+    from pyg_featgraph.training.datamodule import FieldDataModule
     from pyg_featgraph.training.module import FieldModule
+
+#: Arguments of a trainer that change what is shown, not what comes out.
+SHOWN_ONLY = frozenset(
+    {
+        'callbacks',
+        'default_root_dir',
+        'enable_autolog_hparams',
+        'enable_model_summary',
+        'enable_progress_bar',
+        'log_every_n_steps',
+        'logger',
+        'profiler',
+    }
+)
+
+#: Arguments of a trainer that would take away what a run is made of.
+EXCLUDED = {
+    'enable_checkpointing': True,
+    'barebones': False,
+    'overfit_batches': 0,
+}
 
 
 @dataclass(frozen=True)
@@ -25,115 +50,198 @@ class FitResult:
     Args:
         metrics (dict): AUC and log loss of the best epoch on the validation
             rows and, if given, the test rows: :obj:`valid_auc`,
-            :obj:`valid_loss`, :obj:`test_auc`, :obj:`test_loss`.
+            :obj:`valid_loss`, :obj:`test_auc`, :obj:`test_loss`, and whatever
+            else was asked for.
         num_epochs (int): The number of epochs that were run.
-        checkpoint (pathlib.Path): The training state of the best epoch.
-        model_path (pathlib.Path): The best model, written by
-            :meth:`~pyg_featgraph.nn.FieldModel.save`.
+        checkpoint (pathlib.Path, optional): The training state of the best
+            epoch, if there was an epoch.
+        model_path (pathlib.Path, optional): The best model, written by
+            :meth:`~pyg_featgraph.nn.FieldModel.save`; none after a
+            :obj:`fast_dev_run`.
     """
 
     metrics: dict[str, float]
     num_epochs: int
-    checkpoint: Path
-    model_path: Path
+    checkpoint: Path | None
+    model_path: Path | None
 
 
 def run(
     module: FieldModule,
-    train: FieldTable,
-    valid: FieldTable,
-    test: FieldTable | None = None,
+    data: FieldDataModule,
     *,
     directory: str | os.PathLike[str],
-    max_epochs: int,
-    batch_size: int,
-    monitor: str = 'valid_loss',
-    patience: int | None = None,
-    seed: int = 0,
     resume: bool = False,
-    accelerator: str = 'auto',
-    progress: bool = True,
     **trainer_options: Any,
 ) -> FitResult:
-    r"""The training loop behind :func:`~pyg_featgraph.training.fit`, where
-    the arguments are described, for any module.
-
-    Without :obj:`patience` all epochs are run and the last one is kept
-    instead of the best one.
+    r"""Trains a module as :func:`~pyg_featgraph.training.fit` does, where the
+    arguments are described, and as stages of searches do.
     """
-    pl = require('lightning.pytorch', 'train')
-    if monitor not in ('valid_loss', 'valid_auc'):
-        raise ValueError(
-            f"'monitor' must be 'valid_loss' or 'valid_auc' (got '{monitor}')"
-        )
-    for name, table in (('training', train), ('validation', valid)):
-        _check_labels(name, table)
-    directory = Path(directory)
-    mode = 'min' if monitor == 'valid_loss' else 'max'
-    best = pl.callbacks.ModelCheckpoint(
-        directory,
-        filename='best',
-        monitor=monitor,
-        mode=mode,
-        enable_version_counter=False,
-    )
-    # One of its own for the last epoch, since the other one is only active
-    # after epochs that are better than those before:
-    last = pl.callbacks.ModelCheckpoint(
-        directory, filename='last', enable_version_counter=False
-    )
-    callbacks = [best, last, *trainer_options.pop('callbacks', [])]
-    if patience is not None:
-        callbacks.append(
-            pl.callbacks.EarlyStopping(monitor, mode=mode, patience=patience)
-        )
-    checkpoint = state = directory / 'last.ckpt'
+    require('lightning.pytorch', 'train')
+    from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-    def evaluation(table: FieldTable) -> FieldGraphLoader:
-        # Without gradients larger batches fit:
-        return FieldGraphLoader(table, 4 * batch_size)
+    from pyg_featgraph.training.record import RunRecord
 
-    with _quiet():
-        pl.seed_everything(seed, verbose=False)
-        trainer = pl.Trainer(
-            max_epochs=max_epochs,
-            accelerator=accelerator,
-            devices=1,
-            callbacks=callbacks,
-            logger=False,
-            enable_model_summary=False,
-            enable_progress_bar=progress,
-            num_sanity_val_steps=0,
-            **trainer_options,
-        )
-        trainer.fit(
-            module,
-            FieldGraphLoader(train, batch_size, shuffle=True, seed=seed),
-            evaluation(valid),
-            ckpt_path=state if resume and state.exists() else None,
-            weights_only=True,
-        )
-        if patience is not None:
-            checkpoint = Path(best.best_model_path)
-            weights = torch.load(checkpoint, weights_only=True)
-            module.load_state_dict(weights['state_dict'])
-        metrics = trainer.validate(module, evaluation(valid), verbose=False)[0]
-        if test is not None:
-            metrics |= trainer.test(module, evaluation(test), verbose=False)[0]
+    trainer_options = with_limit(trainer_options, 20)
+    for name, allowed in EXCLUDED.items():
+        if trainer_options.get(name, allowed) != allowed:
+            raise ValueError(
+                f"'{name}' must be {allowed} here: the best epoch is kept in a "
+                'checkpoint, and all rows are seen. Use FieldModule and '
+                'FieldDataModule with a Trainer of your own'
+            )
+    if trainer_options.get('fast_dev_run'):
+        # It only tries out whether everything runs, and leaves no trace:
+        return _train(module, data, Path(directory), None, trainer_options)
+    fingerprint = {
+        **data.fingerprint,
+        **module.describe(),
+        **describe_trainer(trainer_options),
+    }
+    leads = getattr(rank_zero_only, 'rank', 0) == 0
+    record = RunRecord(directory, fingerprint, resume, leads=leads)
+    with record:
+        return _train(module, data, record.directory, record, trainer_options)
+
+
+def describe_trainer(options: Mapping[str, Any]) -> dict[str, Any]:
+    r"""The arguments of a trainer that decide the result, as JSON-compatible
+    values.
+    """
+    return {k: describe(v) for k, v in options.items() if k not in SHOWN_ONLY}
+
+
+def _train(
+    module: FieldModule,
+    data: FieldDataModule,
+    directory: Path,
+    record: Any,
+    trainer_options: Mapping[str, Any],
+) -> FitResult:
+    from lightning.pytorch.utilities.seed import isolate_rng
+
+    from pyg_featgraph.training.checkpoint import SealedCheckpointIO
+    from pyg_featgraph.training.signals import SignalGuard, Stopped
+    from pyg_featgraph.training.state import KeepState
+
     model_path = directory / 'model.safetensors'
-    module.model.cpu().save(model_path)
-    return FitResult(metrics, trainer.current_epoch, checkpoint, model_path)
-
-
-def _check_labels(name: str, table: FieldTable) -> None:
-    if table.y is None:
-        raise DataError(f'The {name} rows have no labels')
-    classes = table.y.unique().tolist()
-    if len(classes) != 2:
-        raise DataError(
-            f'The labels of the {len(table)} {name} rows have the classes '
-            f'{classes}, but both 0 and 1 are needed'
+    if record is not None and record.result is not None:
+        result = dict(record.result)
+        checkpoint = result.pop('checkpoint')
+        if checkpoint is not None:
+            _load(module, directory / checkpoint)
+            checkpoint = directory / checkpoint
+        return FitResult(**result, checkpoint=checkpoint, model_path=model_path)
+    with SignalGuard() as guard, _quiet(), isolate_rng():
+        state = KeepState(directory, module.options, guard)
+        trainer = _make_trainer(
+            directory, module, state, SealedCheckpointIO(), trainer_options
         )
+        resumes = record is not None and state.last.exists()
+        if resumes and state.best.exists():
+            # Damage shows now, and not when everything else is done:
+            SealedCheckpointIO().load_checkpoint(state.best)
+        try:
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=state.last if resumes else None,
+                weights_only=True,
+            )
+            checkpoint = None
+            if record is not None:
+                for path in (state.last, state.best):
+                    checkpoint = path if path.exists() else checkpoint
+            if checkpoint == state.best:
+                _load(module, checkpoint)
+            metrics: dict[str, float] = {}
+            stages = [trainer.validate, *([trainer.test] * data.has_test)]
+            for evaluate in stages:
+                # There are no figures if no batch is to be looked at:
+                for figures in evaluate(module, datamodule=data, verbose=False):
+                    metrics |= figures
+        except Stopped as stop:
+            message = (
+                f"{stop} has stopped the training in '{directory}' in epoch "
+                f'{trainer.current_epoch} after {trainer.global_step} steps. '
+                'The same call with resume=True goes on with it'
+            )
+            print(message, file=sys.stderr)
+            raise stop.as_exit(message) from None
+    module.model.cpu()
+    if record is None:
+        return FitResult(metrics, trainer.current_epoch, None, None)
+    if trainer.is_global_zero:
+        module.model.save(model_path)
+    num_epochs = state.num_epochs
+    record.finish(
+        {
+            'metrics': metrics,
+            'num_epochs': num_epochs,
+            'checkpoint': None if checkpoint is None else checkpoint.name,
+        }
+    )
+    return FitResult(metrics, num_epochs, checkpoint, model_path)
+
+
+def with_limit(options: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:
+    r"""The arguments of a trainer, with a number of epochs where they say
+    nothing of its end.
+    """
+    limits = ('max_epochs', 'max_steps', 'max_time', 'fast_dev_run')
+    if any(options.get(name) is not None for name in limits):
+        return dict(options)
+    return {'max_epochs': max_epochs, **options}
+
+
+def _make_trainer(
+    directory: Path,
+    module: FieldModule,
+    state: Any,
+    checkpoint_io: Any,
+    options: Mapping[str, Any],
+) -> Trainer:
+    from lightning.pytorch import Trainer
+    from lightning.pytorch.callbacks import EarlyStopping
+    from lightning.pytorch.plugins.io import CheckpointIO
+
+    callbacks, plugins = (
+        [*x] if isinstance(x, list | tuple) else [] if x is None else [x]
+        for x in (options.get('callbacks'), options.get('plugins'))
+    )
+    if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        plugins.append(checkpoint_io)
+    if module.options.patience is not None:
+        stopping = EarlyStopping(
+            module.options.monitor,
+            mode=str(module.options.mode),
+            patience=module.options.patience,
+            # Whether there is such a figure is seen to where it decides what
+            # is best; before the first validation there is none.
+            strict=False,
+        )
+        callbacks.append(stopping)
+    defaults = {
+        'default_root_dir': directory,
+        'devices': 1,
+        'enable_model_summary': False,
+        'logger': False,
+        'num_sanity_val_steps': 0,
+    }
+    chosen = {
+        **defaults,
+        **options,
+        'callbacks': [*callbacks, state],
+        'plugins': plugins,
+    }
+    return Trainer(**chosen)
+
+
+def _load(module: FieldModule, path: Path) -> None:
+    from pyg_featgraph.training.checkpoint import SealedCheckpointIO
+
+    state = SealedCheckpointIO().load_checkpoint(path)
+    module.load_state_dict(state['state_dict'])
 
 
 @contextmanager
@@ -147,9 +255,9 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             for message in (
                 '.*does not have many workers.*',
-                '.*Checkpoint directory .* exists and is not empty.*',
                 '.*treespec.*',
                 '.*number of training batches.*',
+                '.*conditioned on metric.*',
             ):
                 warnings.filterwarnings('ignore', message)
             yield

@@ -171,7 +171,7 @@ def test_prunes_columns_without_effect(tmp_path):
         batch_size=256,
         lr=1e-2,
         architecture_lr=0.1,
-        progress=False,
+        enable_progress_bar=False,
         accelerator='cpu',
     )
     # The best there is would be 0.89:

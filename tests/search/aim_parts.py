@@ -9,7 +9,7 @@ import torch
 from pyg_featgraph.data import FieldEncoder, FieldSchema
 from pyg_featgraph.nn import AIM
 
-OPTIONS = {'progress': False, 'accelerator': 'cpu', 'lr': 1e-2}
+OPTIONS = {'enable_progress_bar': False, 'accelerator': 'cpu', 'lr': 1e-2}
 # Few steps, in which gradients count for more:
 SHORT = {
     **OPTIONS,
@@ -66,4 +66,4 @@ def assert_same(one, two):
 
 
 def stage_of(trainer):
-    return Path(trainer.checkpoint_callback.dirpath).name
+    return Path(trainer.default_root_dir).name

@@ -10,9 +10,8 @@ from aim_parts import (
     stage_of,
 )
 
-import pyg_featgraph.search.aim as search
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.search import aim_search
+from pyg_featgraph.search import Search, aim_search
 from pyg_featgraph.training.module import FieldModule
 
 
@@ -38,15 +37,14 @@ def stop_within(patch, stage, epoch):
 
 def stop_before(patch, stage):
     """Ends the search where the given stage would begin."""
-    for name in ('run', 'fit'):
-        original = getattr(search, name)
+    original = Search.train
 
-        def wrapped(*args, original=original, directory, **kwargs):
-            if directory.name == stage:
-                raise Stop
-            return original(*args, directory=directory, **kwargs)
+    def wrapped(self, name, *args, **kwargs):
+        if name == stage:
+            raise Stop
+        return original(self, name, *args, **kwargs)
 
-        patch.setattr(search, name, wrapped)
+    patch.setattr(Search, 'train', wrapped)
 
 
 RESUME = {
@@ -163,17 +161,17 @@ def test_resume_with_other_options(changed, parts, tmp_path):
         stop_before(patch, 'order-2')
         with pytest.raises(Stop):
             aim_search(make(parts), *parts, **options)
-        before = (tmp_path / 'search.json').read_text()
+        before = (tmp_path / 'run.json').read_text()
         options |= {**changed, 'resume': True}
         (name,) = changed
         with pytest.raises(DataError, match=f"'{name}' has changed"):
             aim_search(make(parts), *parts, **options)
         # Nothing has changed, and a new search may have any options:
-        assert (tmp_path / 'search.json').read_text() == before
+        assert (tmp_path / 'run.json').read_text() == before
         with pytest.raises(Stop):
             aim_search(make(parts), *parts, **{**options, 'resume': False})
-        now = json.loads((tmp_path / 'search.json').read_text())
-        assert now[name] == changed[name]
+        now = json.loads((tmp_path / 'run.json').read_text())
+        assert now['fingerprint'][name] == changed[name]
 
 
 def test_resume_with_another_model(parts, tmp_path):
@@ -184,9 +182,9 @@ def test_resume_with_another_model(parts, tmp_path):
             # There is nothing to resume yet, so it is a new search:
             aim_search(make(parts), *parts, resume=True, **options)
         other = make(parts, functions=['inner'])
-        with pytest.raises(DataError, match="'model' has changed"):
+        with pytest.raises(DataError, match="'config' has changed"):
             aim_search(other, *parts, resume=True, **options)
-        with pytest.raises(DataError, match="'num_rows' has changed"):
+        with pytest.raises(DataError, match="'training rows' has changed"):
             aim_search(make(parts), parts[2], parts[1], resume=True, **options)
         train = parts[0].subset(slice(None))
         train.drop_absent = True

@@ -15,14 +15,13 @@ from aim_parts import (
     stage_of,
 )
 
-import pyg_featgraph.search.aim as search
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import AIM, FieldModel, RaggedEmbedding
 from pyg_featgraph.optim import GRDA
-from pyg_featgraph.search import aim_search
-from pyg_featgraph.search.aim import extend_tuples
+from pyg_featgraph.search import aim_search, extend_model
+from pyg_featgraph.search.aim_orders import extend_tuples
 from pyg_featgraph.search.gates import GateModule
-from pyg_featgraph.training import predict
+from pyg_featgraph.training import TrainingOptions, predict
 from pyg_featgraph.training.module import FieldModule
 
 
@@ -112,7 +111,7 @@ def test_pool(pool, parts):
         # The best by absolute value, whatever the sign and the function:
         model.layer.convs['vector-2'].gate[:2] = torch.tensor([-9.0, 8.0])
         model.layer.convs['inner-2'].gate[5:] = 0
-    out = search._extend(model, 3, pool)
+    out = extend_model(model, 3, pool)
     before = {x.fields: x.detail for x in model.gates()}
     after = {x.fields: x.detail for x in out.gates()}
     assert before.items() <= after.items()
@@ -223,10 +222,11 @@ def watch(patch):
             before[name] = p.detach().clone()
 
     def end(module):
+        (optimizer,) = module.trainer.optimizers
         owner = {
-            id(p): type(optimizer)
-            for optimizer in module.trainer.optimizers
-            for group in optimizer.param_groups
+            id(p): type(part)
+            for part in getattr(optimizer, 'parts', [optimizer])
+            for group in part.param_groups
             for p in group['params']
         }
         seen[stage_of(module.trainer)] = {
@@ -278,10 +278,8 @@ def test_threshold(parts):
     gates = [conv.gate for _, conv in model.layer.items()]
     for share in (0.25, 0.5):
         model.reset_parameters()
-        module = GateModule(model, gates, 0.3, share, 0.6, 40)
-        grda, adam = module.configure_optimizers()
-        chosen = {id(p) for p in adam.param_groups[0]['params']}
-        assert chosen == {id(p) for p in model.parameters()} - {*map(id, gates)}
+        module = GateModule(model, gates, TrainingOptions(), 0.3, share, 0.6)
+        grda = module.make_grda(40)
         num_open = []
         for _ in range(40):
             for gate in gates:

@@ -1,5 +1,6 @@
 import json
-from contextlib import nullcontext
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from pyg_featgraph.crossing import CrossFeatures
-from pyg_featgraph.data import FieldEncoder, FieldSchema
+from pyg_featgraph.data import FieldEncoder, FieldGraphLoader, FieldSchema
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FIVES, FieldModel
 from pyg_featgraph.search import fives_search
-from pyg_featgraph.training import predict
+from pyg_featgraph.training import TrainingOptions, predict
 from pyg_featgraph.training.bilevel import BilevelModule
 
-OPTIONS = {'progress': False, 'batch_size': 128, 'accelerator': 'cpu'}
+OPTIONS = {
+    'enable_progress_bar': False,
+    'batch_size': 128,
+    'accelerator': 'cpu',
+}
 
 
 def parity(order, num_rows=6000, num_fields=6):
@@ -39,14 +44,17 @@ class Stop(Exception):
 
 
 class StopIn(Callback):
-    """Ends a training in an epoch."""
+    """Ends a training at a step, with or without a chance to save."""
 
-    def __init__(self, epoch):
-        self.epoch = epoch
+    def __init__(self, step, how):
+        self.step = step
+        self.how = how
 
     def on_train_batch_end(self, trainer, *args):
-        if trainer.current_epoch == self.epoch:
-            raise Stop
+        if trainer.global_step == self.step:
+            if self.how == 'crash':
+                raise Stop
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def lr_auc(df, *steps):
@@ -137,14 +145,105 @@ def test_weights_and_edges_see_different_rows(parts, tmp_path):
         assert model.adjacency.tau == 1
 
 
+def test_temperature_falls_exponentially(parts, tmp_path):
+    """By the same factor in each step, also where steps are counted."""
+    for options, num_steps in (
+        ({'max_epochs': 2}, 10),
+        ({'max_epochs': None, 'max_steps': 7}, 7),
+        ({'max_epochs': 2, 'accumulate_grad_batches': 5}, 2),
+    ):
+        model, taus = FIVES(parts[0].info, 4), []
+
+        class Watch(Callback):
+            def on_before_zero_grad(self, *args, model=model, taus=taus):
+                taus.append(float(model.adjacency.tau))
+
+        fives_search(
+            model,
+            *parts,
+            directory=tmp_path,
+            temperature=(1.0, 0.01),
+            callbacks=[Watch()],
+            **options,
+            **OPTIONS,
+        )
+        expected = [0.01 ** (k / num_steps) for k in range(1, num_steps + 1)]
+        assert taus == pytest.approx(expected, rel=1e-5)
+
+
+def test_each_step_draws_other_validation_rows(parts, tmp_path):
+    """In each epoch anew, and with each seed."""
+    drawn = {}
+    original = BilevelModule.draw
+    for seed in (0, 1):
+        rows = drawn[seed] = []
+
+        def spy(self, step, rows=rows):
+            batch = original(self, step)
+            rows.append(tuple(batch.slot_index.flatten().tolist()))
+            return batch
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BilevelModule, 'draw', spy)
+            fives_search(
+                FIVES(parts[0].info, 4),
+                *parts,
+                directory=tmp_path,
+                max_epochs=3,
+                seed=seed,
+                **OPTIONS,
+            )
+    assert len({*drawn[0], *drawn[1]}) == 2 * 3 * 5
+
+
+def test_steps_are_those_of_algorithm_1(parts, tmp_path):
+    """Against a loop written out: a step on the weights, then one on the
+    edges with the weights as they are now.
+    """
+    train, valid, _ = parts
+    torch.manual_seed(0)
+    model = FIVES(train.info, 4)
+    other = FIVES(train.info, 4)
+    other.load_state_dict(model.state_dict())
+    options = {'architecture_lr': 0.02, 'lr': 0.01, 'temperature': None}
+    fives_search(
+        model,
+        train,
+        valid,
+        directory=tmp_path,
+        max_epochs=2,
+        **options,
+        **OPTIONS,
+    )
+    edges = other.architecture_parameters()
+    chosen = {id(p) for p in edges}
+    weights = [p for p in other.parameters() if id(p) not in chosen]
+    one = torch.optim.Adam(weights, 0.01)
+    two = torch.optim.Adam(edges, 0.02)
+    module = BilevelModule(
+        other, valid, TrainingOptions(batch_size=128, architecture_lr=0.02)
+    )
+    loader, step = FieldGraphLoader(train, 128, shuffle=True), 0
+    for _ in range(2):
+        for batch in loader:
+            for optimizer, rows in ((one, batch), (two, module.draw(step))):
+                other.zero_grad()
+                other.loss(rows).backward()
+                optimizer.step()
+            step += 1
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[name])
+
+
 def test_edges_descend_the_validation_loss(parts):
     train, valid, _ = parts
     model = FIVES(train.info, 4)
-    module = BilevelModule(model, valid, 64, 0.01, seed=3)
-    one, two = module._draw(0), module._draw(1)
+    options = TrainingOptions(batch_size=64, architecture_lr=0.01, seed=3)
+    module = BilevelModule(model, valid, options)
+    one, two = module.draw(0), module.draw(1)
     assert one.num_graphs == 64
     assert not torch.equal(one.slot_index, two.slot_index)
-    assert torch.equal(one.slot_index, module._draw(0).slot_index)
+    assert torch.equal(one.slot_index, module.draw(0).slot_index)
     rows = {tuple(row) for row in valid.slot_index.tolist()}
     assert {tuple(row) for row in one.slot_index.tolist()} <= rows
 
@@ -200,27 +299,39 @@ def test_retraining_keeps_the_edges(retrain, parts, tmp_path):
     assert torch.equal(predict(loaded, parts[2]), predict(model, parts[2]))
 
 
-def test_resumed_search_is_the_same(parts, tmp_path):
-    outs = []
-    # One of them stops in its third epoch:
-    for stops, path in (([None], 'whole'), ([2, None], 'parts')):
-        for epoch in stops:
-            torch.manual_seed(0)
-            model = FIVES(parts[0].info, 4)
-            stopped = nullcontext() if epoch is None else pytest.raises(Stop)
-            with stopped:
-                fives_search(
-                    model,
-                    *parts,
-                    directory=tmp_path / path,
-                    max_epochs=4,
-                    resume=True,
-                    callbacks=[StopIn(epoch)],
-                    **OPTIONS,
-                )
-        outs.append(model.state_dict())
-    for one, two in zip(*(out.values() for out in outs), strict=True):
-        assert torch.equal(one, two)
+@pytest.mark.parametrize('retrain', [None, 'scratch', 'finetune'])
+@pytest.mark.parametrize('stop', ['signal', 'crash'])
+def test_resumed_search_is_the_same(retrain, stop, parts, tmp_path):
+    """Stopped within the search, within the re-training, and after it."""
+
+    def go(path, *callbacks):
+        torch.manual_seed(0)
+        model = FIVES(parts[0].info, 4, dropout=0.3)
+        result = fives_search(
+            model,
+            *parts,
+            directory=tmp_path / path,
+            max_epochs=3,
+            retrain=retrain,
+            resume=True,
+            callbacks=callbacks,
+            **OPTIONS,
+        )
+        return result, model.state_dict()
+
+    whole, state = go('whole')
+    for step in (3, 5, 12):
+        for _ in range(3):
+            try:
+                go('parts', StopIn(step, stop))
+            except (Stop, SystemExit):
+                continue
+    result, other = go('parts')
+    assert result.interactions == whole.interactions
+    assert result.searched.metrics == whole.searched.metrics
+    assert result.metrics == whole.metrics
+    for name, value in state.items():
+        assert torch.equal(value, other[name]), name
 
 
 @pytest.mark.parametrize('threshold', [0.0, 0.3, 0.5, 0.7, 1.0])

@@ -34,7 +34,7 @@ def test_features_help_a_linear_model(real_data, tmp_path):
         lr=2e-3,
         architecture_lr=1e-2,
         weight_decay=1e-5,
-        progress=False,
+        enable_progress_bar=False,
     )
     assert result.metrics['test_auc'] > 0.83
     names = list(data.schema().names)

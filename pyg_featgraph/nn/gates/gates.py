@@ -41,6 +41,28 @@ def gated(
     )
 
 
+def shared_gates(
+    interactions: InteractionSet, others: InteractionSet
+) -> InteractionSet:
+    r"""The gates of interactions under functions which others have as well.
+
+    Args:
+        interactions (InteractionSet): The interactions, all with gates.
+        others (InteractionSet): Those which they are compared with.
+    """
+    functions = {x.fields: x.detail['functions'] for x in others}
+    return gated(
+        {
+            x.fields: {
+                function: value
+                for function, value in x.detail['functions'].items()
+                if function in functions.get(x.fields, {})
+            }
+            for x in interactions
+        }
+    )
+
+
 def all_tuples(
     names: Iterable[str], order: int, functions: Sequence[str]
 ) -> InteractionSet:

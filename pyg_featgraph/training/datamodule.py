@@ -1,0 +1,134 @@
+r"""The tables of a training as Lightning takes them."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from typing import Any, cast
+
+import torch
+from lightning import pytorch as pl
+
+from pyg_featgraph.data import FieldGraphLoader, FieldTable
+from pyg_featgraph.errors import DataError
+
+
+class FieldDataModule(pl.LightningDataModule):
+    r"""Training, validation and test rows, split among the processes of a
+    training so that each row is seen once.
+
+    Args:
+        train (FieldTable): The training rows.
+        valid (FieldTable): The validation rows.
+        test (FieldTable, optional): The test rows. (default: :obj:`None`)
+        batch_size (int, optional): The number of rows of a training batch, of
+            each process. (default: :obj:`1024`)
+        seed (int, optional): The seed of their order. (default: :obj:`0`)
+        **kwargs (optional): Further arguments of
+            :class:`~pyg_featgraph.data.FieldGraphLoader`.
+
+    Raises:
+        DataError: If a table has no rows, no labels or labels other than 0
+            and 1, or, for training and validation, a single class.
+    """
+
+    def __init__(
+        self,
+        train: FieldTable,
+        valid: FieldTable,
+        test: FieldTable | None = None,
+        batch_size: int = 1024,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.tables = {'training': train, 'validation': valid}
+        for name, table in self.tables.items():
+            if len(_classes(name, table)) < 2:
+                raise DataError(
+                    f'The {len(table)} {name} rows have a single class, but '
+                    'both labels 0 and 1 are needed'
+                )
+        if test is not None:
+            _classes('test', test)
+            self.tables['test'] = test
+        self.batch_size = batch_size
+        self.seed = seed
+        self.kwargs = kwargs
+
+    @property
+    def train(self) -> FieldTable:
+        r"""The training rows."""
+        return self.tables['training']
+
+    @property
+    def valid(self) -> FieldTable:
+        r"""The validation rows."""
+        return self.tables['validation']
+
+    @property
+    def has_test(self) -> bool:
+        r"""Whether there are test rows."""
+        return 'test' in self.tables
+
+    def train_dataloader(self) -> FieldGraphLoader:
+        return self._loader('training', self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> FieldGraphLoader:
+        # Without gradients larger batches fit:
+        return self._loader('validation', 4 * self.batch_size)
+
+    def test_dataloader(self) -> FieldGraphLoader:
+        if not self.has_test:
+            raise DataError('There are no test rows')
+        return self._loader('test', 4 * self.batch_size)
+
+    def _loader(
+        self, name: str, batch_size: int, shuffle: bool = False
+    ) -> FieldGraphLoader:
+        trainer = self.trainer
+        return FieldGraphLoader(
+            self.tables[name],
+            batch_size,
+            shuffle,
+            self.seed,
+            0 if trainer is None else trainer.global_rank,
+            1 if trainer is None else trainer.world_size,
+            **self.kwargs,
+        )
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        r"""What tells these tables from others."""
+        return {
+            'fields': self.train.info.to_dict(),
+            'drop_absent': [x.drop_absent for x in self.tables.values()],
+            **{f'{k} rows': _digest(x) for k, x in self.tables.items()},
+        }
+
+
+def _classes(name: str, table: FieldTable) -> list[float]:
+    if not len(table):
+        raise DataError(f'There are no {name} rows')
+    if table.y is None:
+        raise DataError(f'The {name} rows have no labels')
+    wrong = ((table.y != 0) & (table.y != 1)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f'The label of row {row} of the {name} rows is '
+            f'{float(table.y[row]):g}, but labels must be 0 or 1 '
+            f'({len(wrong)} of {len(table)} are not)'
+        )
+    classes: list[float] = table.y.unique().tolist()
+    return classes
+
+
+def _digest(table: FieldTable) -> str:
+    digest = hashlib.sha256()
+    for value in (table.slot_index, table.slot_value, table.y):
+        if value is not None:
+            digest.update(f'{value.dtype} {list(value.size())} '.encode())
+            flat = value.detach().cpu().contiguous().view(-1)
+            digest.update(cast(Any, flat.view(torch.uint8).numpy()))
+    return f'{len(table)} rows, sha256 {digest.hexdigest()}'

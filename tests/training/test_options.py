@@ -1,0 +1,495 @@
+import json
+from datetime import timedelta
+
+import pytest
+import torch
+import torchmetrics
+from fit_parts import assert_same, make, train
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import (
+    Callback,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+from lightning.pytorch.loggers import CSVLogger
+
+from pyg_featgraph.nn import FIVES, FM, FeatNet
+from pyg_featgraph.optim import JointOptimizer
+from pyg_featgraph.training import (
+    FieldDataModule,
+    FieldModule,
+    TrainingOptions,
+    fit,
+    predict,
+)
+from pyg_featgraph.training.optimizers import make_optimizer
+
+
+@pytest.fixture(scope='module')
+def parts(table):
+    return table.subset(slice(0, 1400)).split([0.6, 0.2, 0.2])
+
+
+class Watch(Callback):
+    """Keeps the trainer, and rates and figures of all steps."""
+
+    def __init__(self):
+        self.rates, self.steps, self.scores = [], [], []
+
+    def on_train_batch_start(self, trainer, *args):
+        self.trainer = trainer
+        (optimizer,) = trainer.optimizers
+        self.rates.append([g['lr'] for g in optimizer.param_groups])
+        self.steps.append(trainer.global_step)
+
+    def on_train_epoch_end(self, trainer, *args):
+        self.scores.append(dict(trainer.callback_metrics))
+
+
+def watched(parts, path, model=None, **options):
+    watch = Watch()
+    model = model or make(parts[0].info)
+    result = train(model, parts, path, callbacks=[watch], **options)
+    return result, watch
+
+
+def test_options_are_one_object(parts, tmp_path):
+    """It may be handed over, changed by name, and is written down."""
+    options = TrainingOptions(lr=0.02, batch_size=128, seed=3)
+    models = [make(parts[0].info) for _ in range(3)]
+    quiet = {'enable_progress_bar': False, 'max_epochs': 2}
+    results = [
+        fit(model, *parts, directory=tmp_path / str(k), **quiet, **chosen)
+        for k, (model, chosen) in enumerate(
+            zip(
+                models,
+                (
+                    {'options': options},
+                    {'lr': 0.02, 'batch_size': 128, 'seed': 3},
+                    {'options': TrainingOptions(lr=0.02, seed=3)},
+                ),
+                strict=True,
+            )
+        )
+    ]
+    assert_same(*results[:2], *models[:2])
+    assert results[2].metrics != results[0].metrics
+    record = json.loads((tmp_path / '1' / 'run.json').read_text())
+    written = record['fingerprint']
+    for name, value in options.to_dict().items():
+        assert written[name] == value
+    assert written['max_epochs'] == 2
+    assert record['result']['metrics'] == results[1].metrics
+    with pytest.raises(AttributeError):
+        options.lr = 1.0
+
+
+WRONG = [
+    {'batch_size': 0},
+    {'lr': -1.0},
+    {'weight_decay': -0.1},
+    {'architecture_lr': -1.0},
+    {'mode': 'best'},
+    {'patience': 0},
+    {'scheduler_interval': 'week'},
+    {'save_steps': 0},
+    {'save_seconds': -1.0},
+    {'optimizer': 'Adamant'},
+    {'scheduler': 'Never'},
+    {'enable_checkpointing': False},
+    {'barebones': True},
+    {'overfit_batches': 2},
+]
+
+
+@pytest.mark.parametrize('options', WRONG, ids=lambda x: next(iter(x)))
+def test_wrong_options(options, parts, tmp_path):
+    (name,) = options
+    with pytest.raises(ValueError, match=name):
+        train(make(parts[0].info), parts, tmp_path, **options)
+    with pytest.raises(TypeError, match='no_option'):
+        train(make(parts[0].info), parts, tmp_path, no_option=1)
+
+
+def test_optimizer(parts, tmp_path):
+    _, watch = watched(
+        parts,
+        tmp_path,
+        optimizer='SGD',
+        optimizer_options={'momentum': 0.5},
+        lr=0.1,
+        max_epochs=1,
+    )
+    (optimizer,) = watch.trainer.optimizers
+    assert type(optimizer) is torch.optim.SGD
+    assert optimizer.defaults['momentum'] == 0.5
+    assert watch.rates == [[0.1]] * 7
+    _, watch = watched(
+        parts, tmp_path, optimizer=torch.optim.RMSprop, max_epochs=1
+    )
+    assert type(watch.trainer.optimizers[0]) is torch.optim.RMSprop
+
+
+def test_weight_decay_pulls_weights_to_zero(parts, tmp_path):
+    norms = []
+    for weight_decay in (0.0, 1.0):
+        model = make(parts[0].info, embedding_std=1.0)
+        train(
+            model,
+            parts,
+            tmp_path,
+            weight_decay=weight_decay,
+            lr=0.02,
+            patience=None,
+        )
+        norms.append(model.embedding.weight.norm().item())
+    assert norms[1] < 0.8 * norms[0]
+
+
+def test_sparse_tables_have_an_optimizer_of_their_own(parts, tmp_path):
+    torch.manual_seed(0)
+    model = FM(parts[0].info, 4, sparse=True)
+    options = {'weight_decay': 0.1, 'lr': 0.01, 'max_epochs': 2}
+    _, watch = watched(parts, tmp_path, model, **options)
+    (optimizer,) = watch.trainer.optimizers
+    assert [type(x) for x in optimizer.parts] == [
+        torch.optim.Adam,
+        torch.optim.SparseAdam,
+    ]
+    owned = [p for g in optimizer.param_groups for p in g['params']]
+    assert len(owned) == len(list(model.parameters()))
+    assert {id(p) for p in owned} == {id(p) for p in model.parameters()}
+
+
+def test_joint_optimizer_is_its_parts():
+    """Steps, schedules and states are those of optimizers side by side."""
+
+    def make_two():
+        torch.manual_seed(0)
+        return [torch.randn(3, requires_grad=True) for _ in range(2)]
+
+    def step(optimizers, weights, scale):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        sum((scale * x.square()).sum() for x in weights).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+    one, two = make_two(), make_two()
+    parts = [torch.optim.Adam([one[0]], 0.1), torch.optim.SGD([one[1]], 0.2)]
+    others = [torch.optim.Adam([two[0]], 0.1), torch.optim.SGD([two[1]], 0.2)]
+    joint = JointOptimizer(parts)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(joint, 0.5)
+    for k in range(6):
+        step([joint], one, 1 + k)
+        step(others, two, 1 + k)
+        schedule.step()
+        for other in others:
+            other.param_groups[0]['lr'] *= 0.5
+        if k == 2:
+            # It goes on with a state that was saved:
+            state = joint.state_dict()
+            joint = JointOptimizer(
+                [
+                    torch.optim.Adam([one[0]], 1.0),
+                    torch.optim.SGD([one[1]], 1.0),
+                ]
+            )
+            joint.load_state_dict(state)
+            schedule = torch.optim.lr_scheduler.ExponentialLR(joint, 0.5)
+    for x, y in zip(one, two, strict=True):
+        assert torch.equal(x, y)
+
+
+def test_schedules(parts, tmp_path):
+    options = {'scheduler': 'StepLR', 'lr': 0.08, 'patience': 9}
+    for interval, factors in (
+        ('epoch', [1] * 7 + [0.5] * 7 + [0.25] * 7),
+        ('step', [0.5**k for k in range(21)]),
+    ):
+        _, watch = watched(
+            parts,
+            tmp_path,
+            scheduler_options={'step_size': 1, 'gamma': 0.5},
+            scheduler_interval=interval,
+            **options,
+        )
+        assert watch.rates == [[pytest.approx(0.08 * x)] for x in factors]
+
+
+def test_schedule_of_sparse_and_dense_tables(parts, tmp_path):
+    model = FM(parts[0].info, 4, sparse=True)
+    _, watch = watched(
+        parts,
+        tmp_path,
+        model,
+        scheduler='StepLR',
+        scheduler_options={'step_size': 1, 'gamma': 0.5},
+        lr=0.08,
+        max_epochs=2,
+    )
+    assert watch.rates == [[0.08, 0.08]] * 7 + [[0.04, 0.04]] * 7
+    assert [x.param_groups[0]['lr'] for x in watch.trainer.optimizers[0].parts]
+
+
+def test_a_schedule_that_looks_at_the_monitor(parts, tmp_path):
+    _, watch = watched(
+        parts,
+        tmp_path,
+        scheduler='ReduceLROnPlateau',
+        # No better is good enough:
+        scheduler_options={'patience': 0, 'factor': 0.5, 'threshold': 9.0},
+        lr=0.08,
+        patience=9,
+        monitor='valid_auc',
+        max_epochs=4,
+    )
+    # The first epoch sets the mark, and what is best is up to the monitor:
+    rates = [0.08, 0.08, 0.04, 0.02]
+    assert watch.rates[::7] == [[pytest.approx(x)] for x in rates]
+    assert watch.trainer.lr_scheduler_configs[0].scheduler.mode == 'max'
+
+
+def test_loss(parts, tmp_path):
+    def doubled(logits, y):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits
+        return 2 * loss(logits, y)
+
+    models = [make(parts[0].info) for _ in range(2)]
+    one = train(models[0], parts, tmp_path, optimizer='SGD', lr=0.1)
+    # Twice the loss at half the rate:
+    two = train(
+        models[1], parts, tmp_path, optimizer='SGD', lr=0.05, loss=doubled
+    )
+    for name in ('valid_loss', 'test_loss'):
+        assert two.metrics[name] == pytest.approx(2 * one.metrics[name])
+    for name in ('valid_auc', 'test_auc'):
+        assert two.metrics[name] == pytest.approx(one.metrics[name])
+
+
+def test_metrics(parts, tmp_path):
+    model = make(parts[0].info)
+    metrics = {
+        'accuracy': torchmetrics.classification.BinaryAccuracy(),
+        'ap': torchmetrics.classification.BinaryAveragePrecision(),
+    }
+    result, watch = watched(
+        parts,
+        tmp_path,
+        model,
+        metrics=metrics,
+        monitor='valid_accuracy',
+        lr=0.02,
+        patience=9,
+        max_epochs=6,
+    )
+    scores = [float(x['valid_accuracy']) for x in watch.scores]
+    assert result.metrics['valid_accuracy'] == pytest.approx(max(scores))
+    assert len(set(scores)) > 1
+    for name, part in (('valid', parts[1]), ('test', parts[2])):
+        right = (predict(model, part) > 0) == part.y.bool()
+        assert result.metrics[f'{name}_accuracy'] == pytest.approx(
+            right.double().mean().item()
+        )
+        assert 0 < result.metrics[f'{name}_ap'] < 1
+    # They are left as they were given:
+    assert metrics['accuracy']._update_count == 0
+
+
+@pytest.mark.parametrize('monitor', ['valid_loss', 'valid_auc'])
+@pytest.mark.parametrize('mode', [None, 'min', 'max'])
+def test_the_best_epoch_decides(monitor, mode, parts, tmp_path):
+    """By whichever sign; figures go up and down at a rate like this."""
+    result, watch = watched(
+        parts,
+        tmp_path,
+        monitor=monitor,
+        mode=mode,
+        lr=0.2,
+        patience=99,
+        max_epochs=4 if monitor == 'valid_loss' else 3,
+    )
+    scores = [float(x[monitor]) for x in watch.scores]
+    goes_down = mode == 'min' if mode else monitor == 'valid_loss'
+    best = min(scores) if goes_down else max(scores)
+    assert min(scores) < scores[-1] < max(scores), scores
+    assert result.metrics[monitor] == pytest.approx(best, abs=1e-6)
+    state = torch.load(result.checkpoint, weights_only=True)
+    assert state['epoch'] == scores.index(best)
+
+
+@pytest.mark.parametrize('patience', [1, 3])
+def test_patience(patience, parts, tmp_path):
+    options = {'lr': 0.0, 'patience': patience, 'max_epochs': 9}
+    result, _ = watched(parts, tmp_path, **options)
+    assert result.num_epochs == 1 + patience
+    result, _ = watched(parts, tmp_path, lr=0.0, max_epochs=9, patience=None)
+    assert result.num_epochs == 9
+    assert result.checkpoint == tmp_path / 'last.ckpt'
+
+
+def test_seed(parts, tmp_path):
+    models = [make(parts[0].info) for _ in range(3)]
+    results = [
+        train(model, parts, tmp_path, seed=seed)
+        for model, seed in zip(models, (1, 1, 2), strict=True)
+    ]
+    assert_same(*results[:2], *models[:2])
+    assert results[2].metrics != results[0].metrics
+
+
+def test_clipping(parts, tmp_path):
+    """Steps of plain descent are as long as clipped gradients allow."""
+    for architecture_lr in (None, 0.1):
+        torch.manual_seed(0)
+        model = FIVES(parts[0].info, 4, 2, embedding_std=1.0)
+        before = {k: x.clone() for k, x in model.state_dict().items()}
+        train(
+            model,
+            parts,
+            tmp_path,
+            optimizer='SGD',
+            lr=1.0,
+            gradient_clip_val=1e-3,
+            architecture_lr=architecture_lr,
+            max_steps=1,
+            patience=None,
+        )
+        moved = sum(
+            (x - before[k]).square().sum()
+            for k, x in model.state_dict().items()
+            if not k.startswith('adjacency')
+        )
+        assert 0 < moved.sqrt() < 1.01e-3
+
+
+def test_accumulation(parts, tmp_path):
+    """Four batches of 32 rows are one of 128 to a plain descent."""
+    results = []
+    for size, num in ((128, 1), (32, 4)):
+        model = make(parts[0].info, dropout=0.0)
+        results.append(
+            train(
+                model,
+                parts,
+                tmp_path,
+                batch_size=size,
+                accumulate_grad_batches=num,
+                optimizer='SGD',
+                lr=0.1,
+                limit_train_batches=6 * num,
+            )
+        )
+    for name, value in results[0].metrics.items():
+        assert results[1].metrics[name] == pytest.approx(value, abs=1e-5)
+
+
+def test_logger_clipping_schedule_and_bf16_in_one_call(parts, tmp_path):
+    logger = CSVLogger(tmp_path / 'logs')
+    result = train(
+        make(parts[0].info),
+        parts,
+        tmp_path / 'run',
+        logger=logger,
+        log_every_n_steps=2,
+        gradient_clip_val=1.0,
+        scheduler='OneCycleLR',
+        scheduler_options={'max_lr': 0.01, 'total_steps': 21},
+        scheduler_interval='step',
+        precision='bf16-mixed',
+        profiler='simple',
+        callbacks=[LearningRateMonitor(), ModelCheckpoint(tmp_path / 'own')],
+    )
+    assert 0 < result.metrics['test_auc'] < 1
+    text = (tmp_path / 'logs').rglob('metrics.csv')
+    header = next(iter(text)).read_text().splitlines()[0].split(',')
+    assert {'train_loss', 'valid_auc', 'lr-Adam', 'test_auc'} <= {*header}
+    assert len(list((tmp_path / 'own').iterdir())) == 1
+
+
+TRAINER = {
+    'max_steps': ({'max_steps': 10}, 10),
+    'max_steps in the first epoch': ({'max_steps': 3}, 3),
+    'max_time': ({'max_time': timedelta(seconds=0)}, None),
+    'min_epochs': ({'min_epochs': 3, 'lr': 0.0, 'patience': 1}, 21),
+    'limit_train_batches': ({'limit_train_batches': 2}, 6),
+    'no validation': ({'limit_val_batches': 0}, 21),
+    'precision': ({'precision': '64-true'}, 21),
+    'half precision': ({'precision': 'bf16-true'}, 21),
+    'devices': ({'devices': 1, 'strategy': 'auto'}, 21),
+    'sanity': ({'num_sanity_val_steps': 2}, 21),
+    'deterministic': ({'deterministic': True}, 21),
+    'anomalies': ({'detect_anomaly': True}, 21),
+}
+
+
+@pytest.mark.parametrize('name', TRAINER)
+def test_arguments_of_the_trainer(name, parts, tmp_path):
+    options, num_steps = TRAINER[name]
+    result, watch = watched(parts, tmp_path, **options)
+    if num_steps is not None:
+        assert len(watch.steps) == num_steps
+    assert 0 < result.metrics['test_auc'] < 1
+    assert result.model_path.exists()
+
+
+def test_modules_with_a_trainer_of_ones_own(parts, tmp_path):
+    model = make(parts[0].info)
+    options = TrainingOptions(batch_size=128, patience=None)
+    whole = train(model, parts, tmp_path / 'fit', options=options, max_epochs=2)
+    other = make(parts[0].info)
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        max_epochs=2,
+        accelerator='cpu',
+        enable_progress_bar=False,
+        logger=False,
+        enable_checkpointing=False,
+    )
+    module = FieldModule(other, options)
+    data = FieldDataModule(*parts, batch_size=128)
+    torch.manual_seed(0)  # Where fit begins as well.
+    trainer.fit(module, datamodule=data)
+    metrics = trainer.validate(module, datamodule=data, verbose=False)[0]
+    assert metrics['valid_auc'] == whole.metrics['valid_auc']
+    for k, x in model.state_dict().items():
+        assert torch.equal(x, other.state_dict()[k])
+    batch = next(iter(data.test_dataloader()))
+    assert module(batch).size() == (len(parts[2]),)
+
+
+def test_compiled_models(parts, tmp_path):
+    models = [make(parts[0].info) for _ in range(2)]
+    models[1].compile(backend='eager')
+    results = [train(m, parts, tmp_path, max_epochs=1) for m in models]
+    assert_same(*results, *models)
+
+
+def test_architecture_lr(parts, tmp_path):
+    """Edges are learned at a rate of their own, on other rows."""
+    moved = []
+    for rate in (0.0, 0.1):
+        torch.manual_seed(0)
+        model = FeatNet(parts[0].info, 4)
+        start = [x.clone() for x in model.architecture_parameters()]
+        train(model, parts, tmp_path, architecture_lr=rate, max_epochs=1)
+        moved.append(
+            any(
+                not torch.equal(x, y)
+                for x, y in zip(
+                    model.architecture_parameters(), start, strict=True
+                )
+            )
+        )
+    assert moved == [False, True]
+
+
+def test_names_of_optimizers():
+    model = torch.nn.Linear(2, 1)
+    options = TrainingOptions(optimizer='AdamW')
+    out = make_optimizer(model, list(model.parameters()), options)
+    assert type(out) is torch.optim.AdamW
+    assert (
+        out.defaults['weight_decay']
+        == torch.optim.AdamW(model.parameters()).defaults['weight_decay']
+    )

@@ -1,0 +1,138 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import pyg_featgraph
+from pyg_featgraph.data import FieldGraphLoader
+from pyg_featgraph.data.loader import RowSampler
+
+
+@pytest.mark.parametrize('shuffle', [True, False])
+@pytest.mark.parametrize('world_size', [1, 2, 3, 4])
+@pytest.mark.parametrize('num_rows', [4, 61, 64, 65, 128, 131])
+def test_each_row_is_seen_once(num_rows, world_size, shuffle):
+    size = 8
+    for epoch in (0, 1):
+        shares = []
+        for rank in range(world_size):
+            sampler = RowSampler(num_rows, size, shuffle, 3, rank, world_size)
+            sampler.set_epoch(epoch)
+            shares.append(list(sampler))
+            assert len(sampler) == len(shares[-1])
+        # All have the same number of batches, none of which is empty:
+        assert len({len(share) for share in shares}) == 1
+        batches = [torch.cat(parts) for parts in zip(*shares, strict=True)]
+        assert all(len(x) > 0 for share in shares for x in share)
+        rows = torch.cat(batches)
+        assert rows.sort().values.tolist() == list(range(num_rows))
+        # Together they are the batches of one process:
+        alone = RowSampler(num_rows, size * world_size, shuffle, 3)
+        alone.set_epoch(epoch)
+        assert rows.tolist() == torch.cat(list(alone)).tolist()
+        full = num_rows // (size * world_size)
+        for k in range(full - 1):
+            assert batches[k].tolist() == alone.batches(epoch)[k].tolist()
+
+
+def test_wrong_samplers():
+    with pytest.raises(ValueError, match='3 rows are too few for 4 processes'):
+        RowSampler(3, 8, True, 0, 0, 4)
+    with pytest.raises(ValueError, match="'batch_size' must be positive"):
+        RowSampler(3, 0, True, 0)
+    assert list(RowSampler(0, 8, True, 0)) == []
+
+
+def test_no_seed_has_the_orders_of_another():
+    orders = [
+        tuple(torch.cat(RowSampler(50, 50, True, seed).batches(epoch)).tolist())
+        for seed in range(20)
+        for epoch in range(20)
+    ]
+    assert len(set(orders)) == len(orders)
+
+
+@pytest.mark.parametrize('num_workers', [0, 1])
+def test_loader_state(num_workers, table):
+    """An iteration goes on where another one was."""
+    part = table.subset(slice(0, 50))
+
+    def make():
+        return FieldGraphLoader(part, 8, shuffle=True, num_workers=num_workers)
+
+    def rows(batches):
+        return [x.slot_index.tolist() for x in batches]
+
+    loader = make()
+    epochs = [rows(loader) for _ in range(3)]
+    assert epochs[0] != epochs[1]
+    for position in (1, 5, 6):
+        loader, other = make(), make()
+        loader.set_epoch(1)
+        iterator = iter(loader)
+        seen = rows(next(iterator) for _ in range(position))
+        assert seen == epochs[1][:position]
+        other.load_state_dict(loader.state_dict())
+        assert rows(other) == epochs[1][position:]
+        assert rows(other) == epochs[2]
+    loader = make()
+    list(loader)
+    assert loader.state_dict() == {'epoch': 1, 'num_batches': 0}
+
+
+def test_loader_leaves_the_generator_of_everybody(table):
+    state = torch.get_rng_state()
+    for _ in FieldGraphLoader(table, 512, shuffle=True, seed=3):
+        pass
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['fit', 'bilevel'])
+def test_two_processes_are_as_good_as_one(kind, tmp_path):
+    script = Path(__file__).with_name('distributed.py')
+    root = Path(pyg_featgraph.__file__).parents[1]
+    outs = {}
+    for num in (1, 2):
+        folder = tmp_path / str(num)
+        done = subprocess.run(
+            [sys.executable, script, folder, kind, str(num)],
+            env={
+                **os.environ,
+                'PYTHONPATH': str(root),
+                'OMP_NUM_THREADS': '1',
+                'MASTER_PORT': str(29500 + os.getpid() % 1000),
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        outs[num] = [
+            json.loads((folder / f'rank-{rank}.out').read_text())
+            for rank in range(num)
+        ]
+    (alone,), both = outs[1], outs[2]
+    for one in both:
+        for name, value in alone['metrics'].items():
+            assert one['metrics'][name] == pytest.approx(value, abs=1e-4)
+        for name, value in alone['weights'].items():
+            np.testing.assert_allclose(
+                one['weights'][name], value, atol=1e-4, err_msg=name
+            )
+    # Two epochs of training; validation follows each, and comes at the end:
+    for name, size, times in (
+        ('train', alone['sizes'][0], 2),
+        ('validation', alone['sizes'][1], 3),
+    ):
+        for outputs in ([alone], both):
+            seen = np.concatenate([x['seen'][name] for x in outputs])
+            numbers = np.round(1000 * seen).astype(int)
+            assert (np.bincount(numbers, minlength=size) == times).all()
+        shares = [len(x['seen'][name]) for x in both]
+        assert abs(shares[0] - shares[1]) <= times
