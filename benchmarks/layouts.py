@@ -7,7 +7,8 @@
     python benchmarks/layouts.py featnet
 
 The forms are timed in turns within one process; the peak memory of each is
-taken in a process of its own.
+taken in a process of its own. In "masked" one field in five is missing and left
+out by a mask, in "masked graph" as nodes of a graph.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import argparse
 import torch
 from common import peak_memory, report, spread, time_interleaved
 from torch.nn.functional import leaky_relu
+from torch_geometric.data import Batch
 
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import AIM, FIVES, FeatNet, FiGNN, GraphFM
@@ -38,16 +40,23 @@ MODELS = {
 def make(args, name):
     torch.manual_seed(0)
     n = args.fields
-    names = tuple(f'f{i}' for i in range(n))
-    info = FieldInfo(names, (1000,) * n, (1,) * n, ('categorical',) * n)
-    index = torch.randint(0, 1000, (args.batch_size, n))
+    info = FieldInfo(
+        tuple(f'f{i}' for i in range(n)),
+        (1000,) * n,
+        (1,) * n,
+        ('categorical',) * n,
+    )
+    index = torch.randint(1, 1000, (args.batch_size, n))
+    if name.startswith('masked'):
+        # The first id of a field stands for "missing":
+        index[torch.rand(index.size()) < 0.2] = 0
     index += 1000 * torch.arange(n)
     table = FieldTable(index.int(), torch.ones(index.size()), info)
+    table.drop_absent = name.startswith('masked')
     model = MODELS[args.model](info)
     batch = table.batch()
-    if name == 'scatter':
-        # Every field is there, but nothing is known of it:
-        batch.mask = torch.ones(index.size(), dtype=torch.bool)
+    if name.endswith('graph'):
+        batch = Batch.from_data_list(batch.to_data_list())
     run = model
     if name == 'compiled':
         run = torch.compile(model, fullgraph=True)
@@ -72,7 +81,7 @@ def make_plain(model):
         model.conv.forward = PlainInducedSets(model.conv)
     elif isinstance(model, AIM):
         for _, conv in model.layer.items():
-            conv._forward_rows = PlainInteractions(conv)
+            conv._dense = PlainInteractions(conv)
     else:
         model.conv.forward = PlainFiGNN(model.conv)
 
@@ -81,22 +90,20 @@ class PlainGraphFM:
     def __init__(self, conv):
         self.conv = conv
 
-    def __call__(self, x, edge_index=None, field=None):
+    def __call__(self, x, *args, **kwargs):
         conv = self.conv
         v = x.unsqueeze(2) * x.unsqueeze(1)
-        p = conv.score.score_products(v)
-        keep = conv.select(p)
-        scale = (p * keep).unsqueeze(-1)
+        scale = conv.edge(x).unsqueeze(-1)
         c = torch.nn.functional.linear(v, conv.att, conv.att_bias)
         if conv.variant == 'paper':
             c = leaky_relu(c, conv.negative_slope)
-            c = c.masked_fill(~keep.unsqueeze(-1), -1e30)
+            c = c.masked_fill(scale == 0, -1e30)
             alpha = c.softmax(2) * scale
         else:
             alpha = (c.relu() * scale).softmax(2)
         out = torch.einsum('bijh,bijd->bihd', alpha, v)
-        out = conv.lin(out, field).flatten(-2)
-        out = (out + conv.res(x, field).relu()).relu()
+        out = conv.lin(out).flatten(-2)
+        out = (out + conv.res(x).relu()).relu()
         out = torch.nn.functional.layer_norm(out, out.shape[-1:], eps=1e-8)
         return out * conv.norm_weight + conv.norm_bias
 
@@ -105,7 +112,7 @@ class PlainFIVES:
     def __init__(self, conv):
         self.conv = conv
 
-    def __call__(self, x, adj, edge_index=None, field=None):
+    def __call__(self, x, edge_index, adj, *args, **kwargs):
         message = self.conv.lin(x[0])
         weight = adj / adj.sum(dim=1, keepdim=True)
         message = weight.view(1, *adj.size(), 1) * message.unsqueeze(1)
@@ -133,9 +140,9 @@ class PlainInducedSets:
     def __init__(self, conv):
         self.conv = conv
 
-    def __call__(self, x, weight):
+    def __call__(self, x, index, weight, *args):
         conv = self.conv
-        member = weight.mT.unsqueeze(3) * x.unsqueeze(1)
+        member = weight.unsqueeze(3) * x.unsqueeze(1)
         score = (conv.query @ (member @ conv.key.mT).mT).relu()
         threshold = conv.threshold.threshold.movedim(0, -1)
         return (score - threshold).relu() @ member
@@ -145,13 +152,14 @@ class PlainFiGNN:
     def __init__(self, conv):
         self.conv = conv
 
-    def __call__(self, x, edge_index=None, edge_weight=None, field=None):
+    def __call__(self, x, edge_index, edge_weight, *args, **kwargs):
         conv, h = self.conv, x
         for lin_out, lin_in in zip(conv.lin_out, conv.lin_in, strict=True):
             message = lin_out(h).unsqueeze(1)
             out = (edge_weight.unsqueeze(-1) * message).sum(dim=2)
             out = lin_in(out) + conv.bias
-            h = conv.rnn(out.flatten(0, 1), h.flatten(0, 1)).view_as(x) + x
+            out = torch.gru_cell(out.flatten(0, 1), h.flatten(0, 1), *conv._gru)
+            h = out.view_as(x) + x
         return h
 
 
@@ -169,7 +177,14 @@ def main():
     parser.add_argument(
         '--forms',
         nargs='+',
-        default=['scatter', 'plain dense', 'rows', 'compiled'],
+        default=[
+            'graph',
+            'plain dense',
+            'dense',
+            'masked',
+            'masked graph',
+            'compiled',
+        ],
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -180,10 +195,12 @@ def main():
         {
             'form': name,
             'ms': spread(seconds[name], 1e3),
-            'times rows': spread(
+            'times dense': spread(
                 [
                     a / b
-                    for a, b in zip(seconds[name], seconds['rows'], strict=True)
+                    for a, b in zip(
+                        seconds[name], seconds['dense'], strict=True
+                    )
                 ],
                 digits=2,
             ),

@@ -1,3 +1,5 @@
+r"""How strongly pairs of fields interact in the logits of a model."""
+
 from __future__ import annotations
 
 import torch

@@ -1,3 +1,5 @@
+r"""The interactions that searched edges spell out."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-r"""The computations behind the regular layout."""
+r"""The computations behind the dense layout."""
 
 from pyg_featgraph.nn.kernels.hadamard_attention import (
     attention_weights,
