@@ -138,6 +138,30 @@ def test_pair_effects_of_a_known_function():
     torch.testing.assert_close(effects, effects.t())
 
 
+class MissingModel(torch.nn.Module):
+    """Counts the fields that are there, and squares it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, batch):
+        size = batch.ptr.diff()
+        return self.weight * size.square()
+
+
+def test_pair_effects_leave_out_missing_fields(table):
+    part = table.subset(slice(0, 200))
+    assert (pair_effects(MissingModel(), part) == 0).all()
+    part.drop_absent = True
+    effects = pair_effects(MissingModel(), part)
+    missing = ~part.info.present(part.slot_index)
+    some = missing.any(0).float()
+    assert some.sum() >= 2
+    assert ((effects > 0) <= some.outer(some).bool()).all()
+    assert (effects > 0).any()
+
+
 def test_interactions(table):
     assert len(LR(table.info).interactions(table)) == 0
     model = randomise(FM(table.info, 4))
