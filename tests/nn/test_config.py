@@ -3,7 +3,6 @@
 import json
 
 import pytest
-import safetensors
 import torch
 
 from pyg_featgraph.errors import DataError
@@ -22,7 +21,15 @@ from pyg_featgraph.nn import (
     TopM,
     make_edge,
 )
-from pyg_featgraph.nn.config import at_least, between, decode, encode, one_of
+from pyg_featgraph.nn.config import (
+    Configurable,
+    at_least,
+    between,
+    decode,
+    encode,
+    one_of,
+    qualified_name,
+)
 from pyg_featgraph.nn.models import LR as LibraryLR
 
 
@@ -167,16 +174,11 @@ def test_classes_of_the_same_name(info, tmp_path):
     assert own.bias == 0.5
 
 
-def test_a_class_that_has_not_been_imported(info, tmp_path):
+def test_a_class_that_has_not_been_imported(info, tmp_path, monkeypatch):
     path = tmp_path / 'model.safetensors'
     LR(info, 0.5).save(path)
-    with safetensors.safe_open(path, 'pt') as file:
-        meta = json.loads(file.metadata()['pyg_featgraph.model'])
-        state = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    meta['class'] = 'elsewhere.Model'
-    safetensors.torch.save_file(
-        state, path, {'pyg_featgraph.model': json.dumps(meta)}
-    )
-    with pytest.raises(DataError, match=r"'elsewhere.Model'.* import") as error:
+    name = qualified_name(LR)
+    monkeypatch.delitem(Configurable._registry, name)
+    with pytest.raises(DataError, match=f"'{name}'.* import") as error:
         FieldModel.load(path)
     assert str(path) in str(error.value)
