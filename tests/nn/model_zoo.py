@@ -20,12 +20,15 @@ from pyg_featgraph.nn import (
     SubsetEdge,
     TopM,
 )
+from pyg_featgraph.nn.gates import gated
 
-TRIPLES = [
-    (['I1', 'C1', 'C2'], {'inner': 0.5, 'outer': -0.2}),
-    (['I1', 'C3'], {'vector': 0.3, 'scalar': 0.1}),
-    (['I2', 'C3'], {'inner': 0.4}),
-]
+TRIPLES = gated(
+    {
+        ('I1', 'C1', 'C2'): {'inner': 0.5, 'outer': -0.2},
+        ('I1', 'C3'): {'vector': 0.3, 'scalar': 0.1},
+        ('I2', 'C3'): {'inner': 0.4},
+    }
+)
 DIMS = [[0, 2], [], [0, 1, 2, 3], [2], [0, 2], [1], [1, 2, 3]]
 MODELS = {
     'LR': lambda info: LR(info),
@@ -61,6 +64,7 @@ MODELS = {
     'AIM': lambda info: AIM(info, 4),
     'AIM shared': lambda info: AIM(info, 4, TRIPLES, function_wise=False),
     'AIM dims': lambda info: AIM(info, 4, TRIPLES, dim_gates=True, norm=False),
+    'AIM edges': lambda info: AIM(info, 4, TRIPLES, edge='attention'),
     'AIM ragged': lambda info: AIM(
         info,
         4,
