@@ -15,7 +15,7 @@ from torch.testing import assert_close
 from torch_geometric.data import Batch
 from torch_geometric.explain import Explainer, GNNExplainer
 
-from pyg_featgraph.data import FieldBatch, FieldTable
+from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.nn import FieldConv, FieldEdge, FieldModel
 
 
@@ -105,15 +105,24 @@ def check_model(model: FieldModel, table: FieldTable) -> None:
 
 
 def check_layouts(model: FieldModel, table: FieldTable) -> None:
-    r"""The layouts part of :func:`check_model`."""
+    r"""The part of :func:`check_model` on layouts: the same logits and
+    gradients in both, with and without missing fields, and for node vectors in
+    place of a batch.
+    """
     model = copy.deepcopy(model).double()
+    own = [p for p in model.parameters() if p.requires_grad]
     for drop_absent in (False, True):
-        batch = _batch(table, 16, drop_absent)
+        batch = _batch(table, 32, drop_absent)
         batch.slot_value = batch.slot_value.double()
         graph = Batch.from_data_list(batch.to_data_list())
-        # Batch norm takes other rows into account, in both layouts alike:
-        own = [p for p in model.parameters() if p.requires_grad]
-        _same(model(batch), model(graph), own)
+        out = model(batch)
+        _same(out, model(graph), own)
+        model.eval()
+        out = model(batch)
+        assert_close(model(model.embed(batch), mask=batch.mask), out)
+        nodes = (graph.edge_index, graph.field, graph.batch)
+        assert_close(model(model.embed(graph), *nodes), out)
+        model.train()
 
 
 def check_rows(model: FieldModel, table: FieldTable) -> None:
@@ -126,6 +135,13 @@ def check_rows(model: FieldModel, table: FieldTable) -> None:
     assert_close(model(table[7:10]), whole[7:])
     # Of a single graph, too, as indexing a batch gives it:
     assert_close(model(table[3]), whole[3:4])
+    # A row with all fields does not feel that others lack some:
+    batch = _batch(table, 64, drop_absent=True)
+    full = batch.mask.all(dim=1)
+    assert_close(model(batch)[full], model(table[:64])[full])
+    # A row without any field has a logit as well:
+    batch.mask[0] = False
+    assert model(batch).isfinite().all()
 
 
 def check_file(model: FieldModel, table: FieldTable) -> None:
@@ -136,7 +152,7 @@ def check_file(model: FieldModel, table: FieldTable) -> None:
         loaded = FieldModel.load(path).eval()
         assert [p.name for p in Path(folder).iterdir()] == [path.name]
     assert type(loaded) is type(model)
-    assert repr(loaded) == repr(model)
+    assert loaded.config.keys() == model.config.keys()
     assert_close(loaded(table[:8]), model(table[:8]), rtol=0, atol=0)
 
 
@@ -144,9 +160,9 @@ def check_precision(model: FieldModel, table: FieldTable) -> None:
     r"""The part of :func:`check_model` on mixed precision."""
     batch = table[:32]
     expected = model(batch)
+    model.zero_grad()
     with torch.autocast('cpu', torch.bfloat16):
         out = model(batch)
-        model.zero_grad()
         out.float().sum().backward()
     # bfloat16 has 8 bits; activations pass a few layers:
     error = (out.float() - expected).norm() / expected.norm().clamp(min=1e-3)
@@ -156,18 +172,27 @@ def check_precision(model: FieldModel, table: FieldTable) -> None:
 
 
 def check_compilation(model: FieldModel, table: FieldTable) -> None:
-    r"""The part of :func:`check_model` on compilation: one graph for the first
-    size of a batch and one for all others.
+    r"""The part of :func:`check_model` on compilation: one graph for all sizes
+    of a batch, and no break in the graph layout.
     """
+    options: dict[str, Any] = {'fullgraph': True, 'backend': 'aot_eager'}
+    # As new as after loading a model:
+    info = FieldInfo.from_dict(table.info.to_dict())
+    table = FieldTable(table.slot_index, table.slot_value, info)
     torch._dynamo.reset()
-    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
-    for size in (16, 24, 7, 40):
+    torch._dynamo.utils.counters.clear()
+    compiled: Any = torch.compile(model, dynamic=True, **options)
+    for size in (16, 24):
         out = compiled(table[:size])
         assert_close(out, model(table[:size]))
         out.sum().backward()
     num_graphs = torch._dynamo.utils.counters['stats']['unique_graphs']
-    torch._dynamo.utils.counters.clear()
-    assert num_graphs <= 2, f'{num_graphs} graphs were compiled'
+    assert num_graphs == 1, f'{num_graphs} graphs were compiled'
+    torch._dynamo.reset()
+    graph = Batch.from_data_list(_batch(table, 16, True).to_data_list())
+    compiled = torch.compile(model, **options)
+    with torch.no_grad():
+        assert_close(compiled(graph), model(graph))
 
 
 def check_explanation(model: FieldModel, table: FieldTable) -> None:
@@ -175,23 +200,23 @@ def check_explanation(model: FieldModel, table: FieldTable) -> None:
     node has to say for the logit of a row.
     """
     batch = table[:1]
-    x = model.embed(batch).detach().flatten(0, 1)
+    graph = Batch.from_data_list(batch.to_data_list())
+    x = model.embed(graph).detach()
     explainer = Explainer(
         model,
         GNNExplainer(epochs=3),
         explanation_type='model',
-        node_mask_type='object',
+        node_mask_type='attributes',
         model_config={
             'mode': 'binary_classification',
             'task_level': 'graph',
             'return_type': 'raw',
         },
     )
-    explanation = explainer(
-        x, batch.edge_index, field=batch.field, batch=batch.batch
-    )
-    assert explanation.node_mask.size() == (x.size(0), 1)
-    assert explanation.node_mask.isfinite().all()
+    found = explainer(x, graph.edge_index, field=graph.field, batch=graph.batch)
+    assert found.node_mask.size() == x.size()
+    assert found.node_mask.isfinite().all()
+    assert found.node_mask.max() > 0
 
 
 def _inputs(channels: int, num_fields: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -46,17 +46,6 @@ def explain(model, algorithm, table, **options):
     return found, x, graph.edge_index
 
 
-@pytest.mark.parametrize('name', MODELS)
-def test_masks_of_nodes(name, table):
-    model = randomise(MODELS[name](table.info)).eval()
-    found, x, _ = explain(
-        model, GNNExplainer(epochs=2), table, node_mask_type='attributes'
-    )
-    assert found.node_mask.size() == x.size()
-    assert found.node_mask.isfinite().all()
-    assert found.node_mask.max() > 0
-
-
 @pytest.mark.parametrize('name', WITH_EDGES)
 def test_masks_of_edges(name, table):
     model = randomise(MODELS[name](table.info)).eval()
