@@ -316,7 +316,7 @@ def test_bad_options(name, value, match):
 
 def test_momentum_of_the_running_statistics():
     batch = make_batch(INFO)
-    for options, momentum in (({}, 0.01), ({'momentum': 0.5}, 0.5)):
+    for options, momentum in (({}, 0.1), ({'momentum': 0.5}, 0.5)):
         model = randomise(AIM(INFO, DIM, functions=['inner'], **options))
         conv = model.layer.convs['inner-2']
         before = conv.norm.running_mean.clone()

@@ -68,7 +68,8 @@ class InteractionConv(HyperedgeConv, LazyModule):
         eps (float, optional): Is added to the variance. A product that is
             much smaller stays small. (default: :obj:`1e-3`)
         momentum (float, optional): The weight of a batch in the running mean
-            and variance. (default: :obj:`0.01`)
+            and variance. The released code has 0.01, for which a few hundred
+            batches are too few. (default: :obj:`0.1`)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
@@ -98,7 +99,7 @@ class InteractionConv(HyperedgeConv, LazyModule):
         norm: bool = True,
         gate: float | None = 0.6,
         eps: float = 1e-3,
-        momentum: float = 0.01,
+        momentum: float = 0.1,
         **kwargs: typing.Any,
     ) -> None:
         if function not in FUNCTIONS:

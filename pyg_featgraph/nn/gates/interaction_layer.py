@@ -38,7 +38,8 @@ class InteractionLayer(torch.nn.Module):
             vectors; :obj:`eps` is multiplied by its square for each further
             member of an interaction. (default: :obj:`1`)
         momentum (float, optional): The weight of a batch in the running mean
-            and variance. (default: :obj:`0.01`)
+            and variance. The released code has 0.01, for which a few hundred
+            batches are too few. (default: :obj:`0.1`)
 
     Raises:
         DataError: If a field is unknown.
@@ -55,7 +56,7 @@ class InteractionLayer(torch.nn.Module):
         gate: float | None = 0.6,
         eps: float = 1e-3,
         std: float = 1.0,
-        momentum: float = 0.01,
+        momentum: float = 0.1,
     ) -> None:
         super().__init__()
         self.info = info

@@ -88,7 +88,8 @@ class AIM(FieldModel):
         norm (bool, optional): Whether interactions are normalised.
             (default: :obj:`True`)
         momentum (float, optional): The weight of a batch in the running mean
-            and variance of interactions. (default: :obj:`0.01`)
+            and variance of interactions. The released code has 0.01, for
+            which a few hundred batches are too few. (default: :obj:`0.1`)
         edge (str or FieldEdge, optional): What weighs the pairs of each row,
             by name or as a module whose options are taken over, see
             :func:`~pyg_featgraph.nn.make_edge`. (default: all weights are
@@ -127,7 +128,7 @@ class AIM(FieldModel):
         dims: Mapping[str, Sequence[Sequence[int]]] | None = None,
         dim_gates: bool = False,
         norm: bool = True,
-        momentum: float = 0.01,
+        momentum: float = 0.1,
         edge: str | FieldEdge | None = None,
         hidden_channels: Sequence[int] = (),
         dropout: float = 0.0,
