@@ -129,6 +129,7 @@ def check_rows(model: FieldModel, table: FieldTable) -> None:
     r"""The part of :func:`check_model` on rows, which do not depend on each
     other in evaluation mode.
     """
+    info = table.info
     whole = model(table[:10])
     assert whole.size() == (10,)
     assert_close(model(table[:1]), whole[:1])
@@ -137,10 +138,10 @@ def check_rows(model: FieldModel, table: FieldTable) -> None:
     assert_close(model(table[3]), whole[3:4])
     # A row with all fields does not feel that others lack some:
     batch = _batch(table, 64, drop_absent=True)
-    full = batch.mask.all(dim=1)
+    full = info.present(batch.slot_index).all(dim=1)
     assert_close(model(batch)[full], model(table[:64])[full])
     # A row without any field has a logit as well:
-    batch.mask[0] = False
+    batch['mask'][0] = False
     assert model(batch).isfinite().all()
 
 
@@ -199,8 +200,7 @@ def check_explanation(model: FieldModel, table: FieldTable) -> None:
     r"""The part of :func:`check_model` on the explainers of PyG: what each
     node has to say for the logit of a row.
     """
-    batch = table[:1]
-    graph = Batch.from_data_list(batch.to_data_list())
+    graph = Batch.from_data_list(_batch(table, 1, False).to_data_list())
     x = model.embed(graph).detach()
     explainer = Explainer(
         model,

@@ -92,12 +92,13 @@ class FieldBatch(Batch):
         r"""Which fields are nodes, with shape :math:`(B, n)`, or :obj:`None`
         if all are.
         """
-        return self._store.get('mask')
+        mask: Tensor | None = self._store.get('mask')
+        return mask
 
     @property
     def num_nodes(self) -> int:
         if self.mask is None:
-            return self._num_graphs * self.info.num_fields
+            return int(self._num_graphs * self.info.num_fields)
         return self.batch.numel()
 
     @property
@@ -172,7 +173,8 @@ class FieldBatch(Batch):
     def _lazy(self, key: str) -> Tensor:
         if key not in self._store:
             self._store[key] = getattr(self, f'_make_{key}')()
-        return self._store[key]
+        value: Tensor = self._store[key]
+        return value
 
     def _per_node(self, x: Tensor) -> Tensor:
         return x.flatten(0, 1) if self.mask is None else x[self.mask]

@@ -3,6 +3,7 @@ r"""An encoded table: the rows of a data set as ids and values."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.labels import check_labels
 
 
-class FieldTable(Dataset):
+class FieldTable(Dataset[Any]):
     r"""A table after encoding, from which batches are cut by row numbers.
 
     .. code-block:: python

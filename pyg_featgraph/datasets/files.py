@@ -89,7 +89,8 @@ def first_line(path: Path, member: str = '') -> str:
         raise DataError(f"'{path}' cannot be read: {error}") from error
     if not line:
         raise DataError(f"'{path}' is empty")
-    return line.decode('utf-8-sig', 'replace').rstrip('\r\n')
+    text: str = line.decode('utf-8-sig', 'replace')
+    return text.rstrip('\r\n')
 
 
 def fetch(

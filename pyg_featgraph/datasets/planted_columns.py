@@ -144,7 +144,8 @@ class Column:
         return tokens.take(pa.array(rank, mask=missing))
 
     def _is_missing(self, rank: Ranks) -> NDArray[np.bool_]:
-        return (rank == len(self.prob) - 1) & (self.missing > 0)
+        is_last: NDArray[np.bool_] = rank == len(self.prob) - 1
+        return is_last & (self.missing > 0)
 
     @cached_property
     def _tokens(self) -> Any:

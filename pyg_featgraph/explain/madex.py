@@ -329,7 +329,8 @@ def _chunks(
 
 def _seeds(seed: int, row: int) -> list[int]:
     r"""One for the masks and one for the perceptron."""
-    return np.random.SeedSequence((seed, row)).generate_state(2).tolist()
+    seeds = np.random.SeedSequence((seed, row)).generate_state(2)
+    return [int(x) for x in seeds]
 
 
 def _logits(perturbation: Perturbation, row: int, masks: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ class _Samples:
         y = self.y[:, start:end]
         # As masks, inputs take an eighth of the memory:
         out = mlp(self.x[:, start:end].to(y.dtype)).squeeze(-1)
-        error = (out - y).square()
+        error: Tensor = (out - y).square()
         if self.weight is None:
             return error.mean(dim=1)
         weight = self.weight[:, start:end]

@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import combinations, islice
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -216,7 +216,7 @@ def gradient_nid(
 
 
 def r_precision(
-    ranking: Iterable[Collection], truth: Iterable[Collection]
+    ranking: Iterable[Collection[Any]], truth: Iterable[Collection[Any]]
 ) -> float:
     r"""The share of true interactions among the first :math:`R` of a ranking,
     where :math:`R` is the number of true ones. What lies strictly inside a

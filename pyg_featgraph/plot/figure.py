@@ -34,8 +34,8 @@ def save_figure(
         figure.savefig(temporary, format=suffix or 'png', dpi=dpi)
 
 
-def new_figure(width: float, height: float) -> Any:
-    figure = require('matplotlib.figure', 'plot').Figure(
+def new_figure(width: float, height: float) -> Figure:
+    figure: Figure = require('matplotlib.figure', 'plot').Figure(
         figsize=(width, height), layout='constrained'
     )
     require('matplotlib.backends.backend_agg', 'plot').FigureCanvasAgg(figure)

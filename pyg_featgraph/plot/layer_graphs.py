@@ -162,7 +162,7 @@ def _bend(start: NDArray[Any], end: NDArray[Any]) -> float:
     # fields, and clockwise more than back, so that the two do not coincide:
     cross = start[0] * end[1] - start[1] * end[0]
     half = float(np.linalg.norm(end - start)) / 2
-    rest = max(1 - half**2, 0.0) ** 0.5
+    rest = float(max(1 - half**2, 0.0) ** 0.5)
     if cross < 0:
         return (0.6 * rest + 0.2 * half) / (2 * half)
     return -(0.25 * rest - 0.2 * half) / (2 * half)

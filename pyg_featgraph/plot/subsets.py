@@ -242,7 +242,7 @@ def _titles(titles: Sequence[str] | None, count: int) -> Sequence[str]:
     return titles
 
 
-def _panels(titles: Sequence[str], width: float) -> tuple[Any, list[Any]]:
+def _panels(titles: Sequence[str], width: float) -> tuple[Figure, list[Any]]:
     # About as many side by side as below each other, if the page is wide
     # enough:
     count = len(titles)

@@ -110,6 +110,7 @@ def fives_search(
             10 epochs.
 
     Raises:
+        ValueError: If the edges of the model are not those of the paper.
         DataError: As by :func:`~pyg_featgraph.training.fit`.
         NonFiniteError: If the loss or a weight is not finite.
         ImportError: If Lightning is not installed.
@@ -117,6 +118,9 @@ def fives_search(
     require('lightning.pytorch', 'train')
     from pyg_featgraph.training.bilevel import BilevelModule
 
+    adjacency = model.adjacency
+    if adjacency is None:
+        raise ValueError("Only edges of the kind 'adjacency' are searched")
     options, rest = split_options(options or FIVESOptions(), kwargs)
     search = Search(
         model,
@@ -136,12 +140,12 @@ def fives_search(
         if options.retrain is None:
             return SearchResult(found, searched)
         if options.retrain == 'scratch':
-            edges = model.adjacency.state_dict()
+            edges = adjacency.state_dict()
             edges = {name: value.clone() for name, value in edges.items()}
             with torch.random.fork_rng():
                 torch.manual_seed(options.seed)
                 model.reset_parameters()
-            model.adjacency.load_state_dict(edges)
+            adjacency.load_state_dict(edges)
         model.freeze()
         retrained = search.retrain(options.retrain, model)
         return SearchResult(found, searched, retrained)

@@ -46,7 +46,8 @@ class ExactAUC(Metric):
             )
         # Of the negatives with a lower score, and with the same one:
         twice = (2 * negatives.cumsum(0) - negatives) * positives
-        return twice.sum().double() / (2 * num_pairs)
+        area: Tensor = twice.sum().double() / (2 * num_pairs)
+        return area
 
 
 class ExactMean(Metric):

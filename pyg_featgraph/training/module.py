@@ -110,7 +110,9 @@ class FieldModule(pl.LightningModule):
         # Processes average their gradients. One with fewer rows, as in the
         # last batch, counts less:
         size = torch.tensor(float(batch.num_graphs), device=self.device)
-        mean = self.trainer.strategy.reduce(size.clone(), reduce_op='mean')
+        mean: Tensor = self.trainer.strategy.reduce(
+            size.clone(), reduce_op='mean'
+        )
         return loss * (size / mean)
 
     def on_validation_epoch_start(self) -> None:

@@ -153,7 +153,8 @@ class ModelPerturbation(Perturbation):
             own = z[:, column]
             is_logit = self.output == 'logit'
             z = own - z[:, rest].logsumexp(dim=1) if is_logit else own
-        return z.float()
+        logits: Tensor = z.float()
+        return logits
 
     def _column(self, out: Tensor, row: int) -> int | None:
         target = self.target

@@ -30,6 +30,9 @@ class HyperedgeConv(MessagePassing):
             dimension.
     """
 
+    # What the attributes of a module can be hides its type otherwise:
+    propagate: typing.Any
+
     def __init__(
         self, num_hyperedges: int, aggr: str, /, **kwargs: typing.Any
     ) -> None:

@@ -259,7 +259,8 @@ class InteractionConv(HyperedgeConv, LazyModule):
 
     def _normalize(self, x: Tensor) -> Tensor:
         if x.size(0) != 1:
-            return self.norm(x)
+            out: Tensor = self.norm(x)
+            return out
         # A single row has no variance:
         mean, var = self.norm.running_mean, self.norm.running_var
         return F.batch_norm(x, mean, var, eps=self.norm.eps)
@@ -293,7 +294,7 @@ class InteractionConv(HyperedgeConv, LazyModule):
             position = (members == field[source].unsqueeze(1)).int().argmax(1)
             weight = self.weight[position]
         # propagate_type: (x: Tensor, weight: Optional[Tensor])
-        out = self.propagate(
+        out: Tensor = self.propagate(
             hyperedge_index,
             x=x,
             weight=weight,

@@ -102,7 +102,7 @@ def tuple_product(x: Tensor, weight: Tensor | None, plan: TuplePlan) -> Tensor:
     """
     if weight is not None:
         weight = weight.index_select(0, plan.permutation)
-    out = _tuple_product(
+    out: Tensor = _tuple_product(
         x, weight, plan.other, plan.shared, plan.ptr, plan.starts
     )
     return out.index_select(0, plan.inverse).t()

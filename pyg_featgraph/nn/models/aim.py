@@ -225,7 +225,7 @@ class AIM(FieldModel):
             nodes,
             self._weigh(x, nodes),
         )
-        out = self.linear.propagate(nodes._replace(x=(weight,)))
+        out: Tensor = self.linear.propagate(nodes._replace(x=(weight,)))
         out = out + values.sum(dim=-1)
         if self.mlp is not None:
             out = out + self.mlp(values).squeeze(-1)

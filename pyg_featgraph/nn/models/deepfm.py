@@ -98,4 +98,5 @@ class DeepFM(FieldModel):
         else:
             out = out + self.layer(x, nodes).sum(dim=-1)
         x = nodes.to_dense(x, self.info.num_fields)
-        return out + self.mlp(x.flatten(1)).squeeze(-1)
+        deep: Tensor = self.mlp(x.flatten(1))
+        return out + deep.squeeze(-1)

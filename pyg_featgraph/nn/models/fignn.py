@@ -131,7 +131,8 @@ class FiGNN(FieldModel):
             return out.squeeze(-1)
         gate: Tensor = self.gate(x.flatten(1)).sigmoid()
         # A missing field has a state of zero and so a score of zero:
-        return (gate * self.lin(x).squeeze(-1)).sum(dim=1)
+        score: Tensor = self.lin(x).squeeze(-1)
+        return (gate * score).sum(dim=1)
 
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:

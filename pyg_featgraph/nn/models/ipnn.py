@@ -90,4 +90,5 @@ class IPNN(FieldModel):
         (x,) = nodes.x
         dense = nodes.to_dense(x, self.info.num_fields)
         x = torch.cat([dense.flatten(1), self.layer(x, nodes)], dim=-1)
-        return self.mlp(x).squeeze(-1)
+        logits: Tensor = self.mlp(x)
+        return logits.squeeze(-1)
