@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from itertools import chain
 from math import isfinite
 from typing import Any, ClassVar
@@ -307,7 +308,9 @@ class MultiCodec(CategoricalCodec):
             return entry.split(self.field.separator)
         if isinstance(entry, set | frozenset):
             # Its order is another one in each process:
-            return sorted(entry, key=lambda x: (str(type(x)), str(x)))
+            with suppress(ValueError):  # A member too long for a text.
+                return sorted(entry, key=lambda x: (str(type(x)), str(x)))
+            return [*entry]
         if isinstance(entry, np.ndarray) and entry.ndim:
             return [*entry]
         return [*entry] if isinstance(entry, list | tuple) else [entry]

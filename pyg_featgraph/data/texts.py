@@ -155,7 +155,10 @@ def _write(value: Any, limit: int) -> str:
         value = pd.Timestamp(value)
     if isinstance(value, datetime.datetime):
         if value.tzinfo is not None:
-            value = value.astimezone(datetime.UTC)
+            try:
+                value = value.astimezone(datetime.UTC)
+            except OverflowError as error:
+                raise _NoTextError('has no time in UTC') from error
         return str(value.isoformat(' '))
     if isinstance(value, datetime.date):
         return value.isoformat()

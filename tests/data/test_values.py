@@ -13,6 +13,7 @@ from pyg_featgraph.data.values import shorten, to_numbers
 from pyg_featgraph.errors import DataError
 
 ZONE = datetime.timezone(datetime.timedelta(hours=2))
+OLD_ZONE = datetime.timezone(datetime.timedelta(minutes=53, seconds=28))
 
 
 def column(*values, dtype=object):
@@ -55,6 +56,10 @@ def text(value, dtype=object):
             datetime.datetime(2020, 1, 31, 1, tzinfo=ZONE),
             '2020-01-30 23:00:00+00:00',
         ),
+        (
+            datetime.datetime(1880, 1, 1, 1, tzinfo=OLD_ZONE),
+            '1880-01-01 00:06:32+00:00',
+        ),
         ('2020-13-31 00:00:00Z', '2020-13-31 00:00:00Z'),
         ('2020-01-31 99', '2020-01-31 99'),
         (pd.Period('2020-01', 'M'), '2020-01'),
@@ -84,6 +89,7 @@ def test_texts(value, expected):
         ({'a': 1}, 'is not a single value'),
         (np.ones(2), 'is not a single value'),
         ('\ud800', 'is no valid Unicode'),
+        (datetime.datetime.min.replace(tzinfo=ZONE), 'has no time in UTC'),
         (10**5000, 'an entry of type int has too many digits'),
         (2.0**53, 'too large to be told from its neighbours'),
     ],
