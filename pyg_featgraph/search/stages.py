@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,11 @@ class Search:
         from pyg_featgraph.training.record import RunRecord
 
         self.data = FieldDataModule(*tables, options.batch_size, options.seed)
+        self._temporary = None
+        if trainer_options.get('fast_dev_run'):
+            # It only tries out whether everything runs, and leaves no trace:
+            self._temporary = TemporaryDirectory()
+            directory = self._temporary.name
         self.directory = Path(directory)
         self.options = options
         self.stages: dict[str, FitResult] = {}
@@ -131,6 +137,8 @@ class Search:
     ) -> None:
         self._bar.close()
         self._record.__exit__(kind, error, traceback)
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
     def train(
         self, name: str, module: FieldModule, **changes: Any

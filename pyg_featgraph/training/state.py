@@ -12,6 +12,7 @@ import torch
 from lightning import pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
+from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import replacing
 from pyg_featgraph.training.checkpoint import (
     random_state,
@@ -62,6 +63,11 @@ class KeepState(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.num_epochs = state_dict['num_epochs']
         self._best_score = state_dict['best_score']
+        if self._best_score is not None and not self.best.exists():
+            raise DataError(
+                f"'{self.best}' is missing, which holds the best epoch so far: "
+                'put it back, or start again with resume=False'
+            )
         self._should_stop = state_dict['should_stop']
         self._begins_epoch = state_dict['at_end_of_epoch']
         self._random_states = state_dict['random_states']
@@ -136,6 +142,7 @@ class KeepState(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
         self.guard.defer(False)
+        self.guard.raise_received()
 
     def _can_save_within(self, trainer: pl.Trainer, batch_idx: int) -> bool:
         # Not if gradients are being summed up, which no state holds, and not

@@ -211,6 +211,13 @@ def test_steps_are_counted_as_the_trainer_counts_them(parts, tmp_path):
             assert rates == [num_steps]
 
 
+def test_fast_dev_run_leaves_no_trace(parts, tmp_path):
+    options = {'directory': tmp_path, 'fast_dev_run': True, **SHORT}
+    result = aim_search(make(parts), *parts, **options)
+    assert result.model.info == parts[0].info
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_result_of_an_earlier_search_is_left(parts, tmp_path):
     options = {'directory': tmp_path, **SHORT}
     aim_search(make(parts), *parts, **options)

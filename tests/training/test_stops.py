@@ -164,7 +164,9 @@ def test_fast_dev_run_leaves_no_trace(parts, tmp_path):
     assert train(make(parts[0].info), parts, tmp_path, resume=True) == whole
 
 
-@pytest.mark.parametrize('during', ['training', 'validation', 'test'])
+@pytest.mark.parametrize(
+    'during', ['training', 'validation', 'last epoch', 'test']
+)
 def test_signals(during, parts, tmp_path, capsys):
     class Now(Callback):
         def __init__(self, signum):
@@ -176,6 +178,7 @@ def test_signals(during, parts, tmp_path, capsys):
         hook = {
             'training': 'on_train_batch_start',
             'validation': 'on_validation_batch_start',
+            'last epoch': 'on_train_end',
             'test': 'on_test_batch_start',
         }[during]
 
@@ -303,6 +306,14 @@ def test_directory_is_free_after_an_error(parts, tmp_path):
     for _ in range(2):
         with pytest.raises(Crash):
             train(make(parts[0].info), parts, tmp_path, callbacks=callbacks)
+
+
+def test_missing_best_epoch(parts, tmp_path):
+    with pytest.raises(SystemExit):
+        train(make(parts[0].info), parts, tmp_path, callbacks=[SignalAt(10)])
+    (tmp_path / 'best.ckpt').unlink()
+    with pytest.raises(DataError, match=r"best\.ckpt' is missing"):
+        train(make(parts[0].info), parts, tmp_path, resume=True)
 
 
 @pytest.mark.parametrize('name', ['last.ckpt', 'best.ckpt', 'run.json'])
