@@ -11,14 +11,16 @@ example: $(READY)
 	$(BIN)/python examples/criteo_graphfm.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -n 2 -m "slow or not slow"
 
-# Runs that are killed again and again, and several processes:
+# Runs that are killed again and again, several processes, damaged files, and
+# tables and files of anything:
 test-faults: $(READY)
-	$(BIN)/python -m pytest -m "slow or not slow" tests/training
+	$(BIN)/python -m pytest -m "slow or not slow" tests/training tests/search \
+		tests/faults tests/explain/test_resume.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,3 +1,4 @@
+import os
 import warnings
 from pathlib import Path
 
@@ -6,6 +7,10 @@ import torch
 
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import PlantedInteractions
+
+# Workers that share the cores would only wait for each other:
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    torch.set_num_threads(1)
 
 DATA = Path(__file__).parents[2] / 'shared' / 'data'
 
