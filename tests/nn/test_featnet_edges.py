@@ -151,8 +151,6 @@ def test_interactions_of_any_model(table):
 
 
 def test_prunes_columns_without_effect(tmp_path):
-    # Not every run gets them out of all four subsets:
-    torch.manual_seed(1)
     planted = PlantedInteractions(12_000, {2: 2}, 3, 5, strength=1.5, seed=2)
     table = FieldEncoder(planted.schema()).fit_transform(planted.frame())
     parts = [
@@ -184,5 +182,7 @@ def test_prunes_columns_without_effect(tmp_path):
     noise = [name in planted.noise_columns for name in names]
     used = [any(name in fields for fields in planted.truth) for name in names]
     assert sum(noise) == 2
-    assert share[torch.tensor(noise)].max() < 0.1
+    # Not every run gets them out of all four subsets, but of more than others
+    # (so it was with seeds 0, 1 and 2):
+    assert share[torch.tensor(noise)].max() < share[torch.tensor(used)].min()
     assert share[torch.tensor(used)].min() > 0.2
