@@ -117,7 +117,7 @@ def quality(args):
                 patience=3,
                 seed=seed,
                 batch_size=args.batch_size,
-                progress=False,
+                enable_progress_bar=False,
                 **OPERATORS[operator][2],
             )
         seconds = time.perf_counter() - start
