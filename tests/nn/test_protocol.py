@@ -154,6 +154,11 @@ def test_weights_from_elsewhere(conv):
     if not has_heads:
         with pytest.raises(ValueError, match=r"'edge_weight' must have shape"):
             conv(x, edge_weight=heads)
+        # Those of a module as well:
+        conv.edge = make_edge('own heads')
+        for args in ((x,), (x[MASK], edges, None, field)):
+            with pytest.raises(ValueError, match=r"'edge_weight' must have"):
+                conv(*args)
         return
     graph = conv(x[MASK], edges, weights_of(edges, heads), field)
     dense = conv(x, edge_weight=heads, mask=MASK)[MASK]

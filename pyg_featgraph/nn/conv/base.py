@@ -68,7 +68,8 @@ class FieldConv(MessagePassing):
 
     Args:
         edge (FieldEdge, optional): The module that gives the edges their
-            weights. (default: all edges are alike)
+            weights; its parameters are reset with those of the operator.
+            (default: all edges are alike)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
 
@@ -250,13 +251,12 @@ class FieldConv(MessagePassing):
         self, x: Pair, weight: Tensor | None, mask: Tensor | None
     ) -> Links:
         size, n, _ = x[1].size()
+        self_loops = weight is not None or self.edge.self_loops
+        if weight is None and not isinstance(self.edge, UniformEdge):
+            weight = self.edge(x if x[0] is not x[1] else x[0], mask=mask)
         if weight is not None:
             self._check_weight(weight, [(n, n), (size, n, n)])
-            pairs = pairs_of(mask, n, True, x[1])
-            return Links(weight=weight, pairs=pairs, mask=mask)
-        pairs = pairs_of(mask, n, self.edge.self_loops, x[1])
-        if not isinstance(self.edge, UniformEdge):
-            weight = self.edge(x if x[0] is not x[1] else x[0], mask=mask)
+        pairs = pairs_of(mask, n, self_loops, x[1])
         return Links(weight=weight, pairs=pairs, mask=mask)
 
     def _graph_links(
@@ -270,15 +270,15 @@ class FieldConv(MessagePassing):
         index = self._as_edge_index(adj, weight)
         is_bipartite = x[0] is not x[1]
         loops = self.edge.self_loops
-        if weight is not None:
-            self._check_weight(weight, [(index.size(1),)])
-        elif loops and not is_bipartite:
+        if weight is None and loops and not is_bipartite:
             index, _ = add_remaining_self_loops(index, num_nodes=x[1].size(0))
         edges = index if flows_down else index.flip(0)
         if weight is None and not (
             isinstance(self.edge, UniformEdge) and (loops or is_bipartite)
         ):
             weight = self.edge(x if is_bipartite else x[0], edges, field)
+        if weight is not None:
+            self._check_weight(weight, [(index.size(1),)])
         size = (x[0].size(0), x[1].size(0))
         return Links(
             index,
