@@ -110,7 +110,8 @@ class FieldModule(pl.LightningModule):
         # last batch, counts less:
         size = torch.tensor(float(batch.num_graphs), device=self.device)
         mean = self.trainer.strategy.reduce(size.clone(), reduce_op='mean')
-        return loss * (size / mean)
+        share: Tensor = size / mean
+        return loss * share
 
     def on_validation_epoch_start(self) -> None:
         self.check_weights()

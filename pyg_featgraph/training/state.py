@@ -207,7 +207,7 @@ class KeepState(Checkpoint):
 def _any_process(trainer: pl.Trainer, value: bool) -> bool:
     if trainer.world_size == 1:
         return value
-    return trainer.strategy.reduce_boolean_decision(value, all=False)
+    return bool(trainer.strategy.reduce_boolean_decision(value, all=False))
 
 
 def _of_all_processes(value: Any) -> list[Any]:
