@@ -120,7 +120,7 @@ def _classes(name: str, table: FieldTable) -> list[float]:
             f'{float(table.y[row]):g}, but labels must be 0 or 1 '
             f'({len(wrong)} of {len(table)} are not)'
         )
-    classes: list[float] = table.y.unique().tolist()
+    classes: list[float] = torch.unique(table.y).tolist()
     return classes
 
 

@@ -35,7 +35,9 @@ class ExactAUC(Metric):
             torch.cat(x) if isinstance(x, list) else x
             for x in (self.scores, self.labels)
         )
-        _, value, count = scores.unique(return_inverse=True, return_counts=True)
+        _, value, count = torch.unique(
+            scores, return_inverse=True, return_counts=True
+        )
         positives = torch.zeros_like(count).index_add_(0, value, labels.long())
         negatives = count - positives
         num_pairs = positives.sum() * negatives.sum()
@@ -46,8 +48,8 @@ class ExactAUC(Metric):
             )
         # Of the negatives with a lower score, and with the same one:
         twice = (2 * negatives.cumsum(0) - negatives) * positives
-        area: Tensor = twice.sum().double() / (2 * num_pairs)
-        return area
+        out: Tensor = twice.sum().double() / (2 * num_pairs)
+        return out
 
 
 class ExactMean(Metric):

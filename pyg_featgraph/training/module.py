@@ -110,10 +110,9 @@ class FieldModule(pl.LightningModule):
         # Processes average their gradients. One with fewer rows, as in the
         # last batch, counts less:
         size = torch.tensor(float(batch.num_graphs), device=self.device)
-        mean: Tensor = self.trainer.strategy.reduce(
-            size.clone(), reduce_op='mean'
-        )
-        return loss * (size / mean)
+        mean = self.trainer.strategy.reduce(size.clone(), reduce_op='mean')
+        share: Tensor = size / mean
+        return loss * share
 
     def on_validation_epoch_start(self) -> None:
         self.check_weights()

@@ -24,6 +24,29 @@ def train(model, parts, path, **options):
     return fit(model, *parts, directory=path, **options)
 
 
+class Watch(Callback):
+    """Keeps the trainer, and rates and figures of all steps."""
+
+    def __init__(self):
+        self.rates, self.steps, self.scores = [], [], []
+
+    def on_train_batch_start(self, trainer, *args):
+        self.trainer = trainer
+        (optimizer,) = trainer.optimizers
+        self.rates.append([g['lr'] for g in optimizer.param_groups])
+        self.steps.append(trainer.global_step)
+
+    def on_train_epoch_end(self, trainer, *args):
+        self.scores.append(dict(trainer.callback_metrics))
+
+
+def watched(parts, path, model=None, **options):
+    watch = Watch()
+    model = model or make(parts[0].info)
+    result = train(model, parts, path, callbacks=[watch], **options)
+    return result, watch
+
+
 class SignalAt(Callback):
     """Sends a signal to this process after so many steps."""
 
