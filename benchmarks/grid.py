@@ -29,6 +29,7 @@ from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.nn import (
     FIVES,
     AutoInt,
+    FieldEdge,
     FiGNN,
     GraphFM,
     HadamardScore,
@@ -58,13 +59,11 @@ OPERATORS = {
     ),
     'AutoInt': (AutoInt, SMALL, {'lr': 5e-3, 'weight_decay': 1e-5}),
 }
+#: All that have a name, and the selection of GraphFM.
 EDGES = {
-    'uniform': lambda: UniformEdge(),
-    'hadamard': lambda: 'hadamard',
-    'hadamard, 5 best': lambda: TopM(HadamardScore(-1), 5),
-    'attention': lambda: 'attention',
-    'adjacency': lambda: 'adjacency',
-    'subset': lambda: 'subset',
+    **{name: name for name in FieldEdge.names},
+    'uniform': UniformEdge(),
+    'hadamard, 5 best': TopM(HadamardScore(-1), 5),
 }
 #: What has been published.
 PARENTS = {
@@ -78,7 +77,7 @@ PARENTS = {
 def make(operator, edge, info):
     """A model; edges by name go without the selection of GraphFM."""
     cls, config, _ = OPERATORS[operator]
-    edge = EDGES[edge]()
+    edge = EDGES[edge]
     if cls is GraphFM and isinstance(edge, str):
         config = {**config, 'm': [info.num_fields] * config['num_layers']}
     return cls(info, edge=edge, **config)

@@ -18,7 +18,7 @@ from protocol import (
     make_inputs,
 )
 
-from pyg_featgraph.nn import InducedSetConv, InteractionConv
+from pyg_featgraph.nn import FieldEdge, InducedSetConv, InteractionConv
 from pyg_featgraph.nn.layout import pairs_of
 
 
@@ -126,6 +126,13 @@ def test_an_edge_of_weight_zero_is_none(conv):
     assert 0 < is_edge.sum() < edges.size(1)
     assert_same(few, [every, rows], leaves(conv, x))
     assert_same(every, [rows], [dense])
+
+
+def test_every_edge_module_is_here():
+    here = {type(make_edge(name)) for name in EDGES}
+    for name, cls in FieldEdge.names.items():
+        if cls.__module__.startswith('pyg_featgraph.'):
+            assert cls in here, name
 
 
 @pytest.mark.parametrize('conv', CONVS)
