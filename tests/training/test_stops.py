@@ -3,7 +3,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -243,7 +245,8 @@ train(
 """
 
 
-def start(path):
+@contextmanager
+def started(path):
     """A process that trains in a directory."""
     root = Path(pyg_featgraph.__file__).parents[1]
     process = subprocess.Popen(
@@ -258,9 +261,14 @@ def start(path):
         text=True,
     )
     assert process.stdout.readline() == 'ready\n'
-    while not (path / 'last.ckpt').exists():
-        assert process.poll() is None, process.stderr.read()
-    return process
+    try:
+        while not (path / 'last.ckpt').exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_processes_end_as_the_signal_says(parts, tmp_path):
@@ -271,13 +279,13 @@ def test_processes_end_as_the_signal_says(parts, tmp_path):
         (signal.SIGINT, {130, -signal.SIGINT}),
     ):
         path = tmp_path / str(int(signum))
-        process = start(path)
-        message = f'in use by process {process.pid}'
-        for resume in (False, True):
-            with pytest.raises(DataError, match=message):
-                train(make(parts[0].info), parts, path, resume=resume)
-        process.send_signal(signum)
-        _, err = process.communicate(timeout=60)
+        with started(path) as process:
+            message = f'in use by process {process.pid}'
+            for resume in (False, True):
+                with pytest.raises(DataError, match=message):
+                    train(make(parts[0].info), parts, path, resume=resume)
+            process.send_signal(signum)
+            _, err = process.communicate(timeout=60)
         assert process.returncode in codes
         assert f'{signum.name} has stopped the training' in err
         state = torch.load(path / 'last.ckpt', weights_only=True)
