@@ -17,7 +17,7 @@ from pyg_featgraph.nn.lazy import LazyModule
 class HadamardScore(FieldEdge, LazyModule, name='hadamard'):
     r"""How beneficial the interaction of two nodes is, from the `"GraphFM:
     Graph Factorization Machines for Feature Interaction Modeling"
-    <https://arxiv.org/abs/2105.11866>`_ paper (Eqs. 6 and 7).
+    <https://arxiv.org/abs/2105.11866>`_ paper (Eq. 7).
 
     .. math::
         p_{ij} = \mathrm{sigmoid}\left(\mathbf{w}_2^{\top} \mathrm{ReLU}\left(

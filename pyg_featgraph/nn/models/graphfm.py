@@ -25,7 +25,7 @@ class GraphFM(FieldModel):
 
     Layers of :class:`~pyg_featgraph.nn.GraphFMConv` model interactions of
     growing order; the outputs of all layers are concatenated, averaged over
-    the fields and mapped to a logit (Eqs. 14 to 16),
+    the fields and mapped to a logit (Eqs. 15 to 17),
 
     .. math::
         \hat{y} = \mathbf{p}^{\top} \frac{1}{n} \sum_{i=1}^{n} \left(
