@@ -49,6 +49,7 @@ class KeepState(Checkpoint):
         self._at_end_of_epoch = False
         self._begins_epoch = False
         self._random_states: list[dict[str, Any]] = []
+        self._loader_states: list[dict[str, int]] = []
         self._saved_at = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
@@ -86,6 +87,15 @@ class KeepState(Checkpoint):
             for progress in loop['epoch_progress'].values():
                 progress['completed'] = progress['processed']
 
+    def on_load_checkpoint(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        checkpoint: dict[str, Any],
+    ) -> None:
+        loop = checkpoint['loops']['fit_loop']['state_dict']
+        self._loader_states = loop.get('combined_loader', [])
+
     def on_train_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
@@ -99,6 +109,9 @@ class KeepState(Checkpoint):
             # With a number of steps as its end, the loop would take it for one
             # to go on with:
             trainer.fit_loop.epoch_loop.restarting = False
+        for state in self._loader_states:
+            # Loops forget it if an optimizer has asked for the number of steps:
+            trainer.train_dataloader.load_state_dict(state)
         trainer.should_stop = self._should_stop
         self._saved_at = time.monotonic()
         self.guard.defer()

@@ -1,6 +1,9 @@
 import json
+import os
+import signal
 
 import pytest
+import torch
 from aim_parts import (
     SHORT,
     STAGES,
@@ -9,6 +12,7 @@ from aim_parts import (
     planted,
     stage_of,
 )
+from lightning.pytorch.callbacks import Callback
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.search import Search, aim_search
@@ -106,6 +110,25 @@ def test_resumed_within_a_stage(stage, epoch, parts, uninterrupted, tmp_path):
         with pytest.raises(Stop):
             aim_search(make(parts), *parts, **options)
     assert (tmp_path / stage / 'last.ckpt').exists() == (epoch > 0)
+    result = aim_search(make(parts), *parts, resume=True, **options)
+    assert_same(result, uninterrupted['scratch'])
+
+
+@pytest.mark.parametrize('step', [3, 11])
+@pytest.mark.parametrize('stage', STAGES)
+def test_resumed_within_an_epoch(stage, step, parts, uninterrupted, tmp_path):
+    """After a signal, in either of two epochs of eight steps."""
+
+    class Signal(Callback):
+        def on_train_batch_end(self, trainer, *args):
+            if stage_of(trainer) == stage and trainer.global_step == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    options = {'directory': tmp_path, **RESUME}
+    with pytest.raises(SystemExit):
+        aim_search(make(parts), *parts, callbacks=[Signal()], **options)
+    state = torch.load(tmp_path / stage / 'last.ckpt', weights_only=True)
+    assert state['global_step'] == step
     result = aim_search(make(parts), *parts, resume=True, **options)
     assert_same(result, uninterrupted['scratch'])
 
