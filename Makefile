@@ -20,7 +20,7 @@ test-slow: $(READY)
 # tables and files of anything:
 test-faults: $(READY)
 	$(BIN)/python -m pytest -m "slow or not slow" tests/training tests/search \
-		tests/faults tests/explain/test_resume.py
+		tests/faults tests/explain/test_taken_up.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

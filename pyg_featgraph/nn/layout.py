@@ -67,6 +67,17 @@ def is_dense(
     )
 
 
+def same_size(size: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    r"""Whether two sizes are equal, numbers of dimensions first: otherwise
+    what is exported would hold only for sizes that happen to differ.
+
+    Args:
+        size (tuple): A size.
+        shape (tuple): Another one.
+    """
+    return len(size) == len(shape) and size == shape
+
+
 def pairs_of(
     mask: Tensor | None, num_fields: int, self_loops: bool, like: Tensor
 ) -> Tensor | None:

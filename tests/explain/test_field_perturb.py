@@ -17,8 +17,11 @@ from pyg_featgraph.nn import (
     FiGNN,
     GraphFM,
 )
+from pyg_featgraph.nn.gates import gated
 
-PAIRS = [(['number', 'word'], {'inner': 0.5}), (['word', 'tags'], {'outer': 1})]
+PAIRS = gated(
+    {('number', 'word'): {'inner': 0.5}, ('word', 'tags'): {'outer': 1.0}}
+)
 MODELS = {
     'LR': LR,
     'FM': lambda info: FM(info, 4, embedding_std=0.5),

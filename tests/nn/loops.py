@@ -30,7 +30,7 @@ def layout(size, n, drop=()):
     return row, field, torch.tensor(edges).t()
 
 
-def assert_same(expected, others, inputs):
+def assert_same(expected, others, inputs, retain_graph=True):
     """The same values, and the same gradients for a random one."""
     if not expected.requires_grad:
         for out in others:
@@ -45,7 +45,11 @@ def assert_same(expected, others, inputs):
         out = out.reshape(expected.shape)
         torch.testing.assert_close(out, expected)
         got = torch.autograd.grad(
-            out, inputs, grad, retain_graph=True, materialize_grads=True
+            out,
+            inputs,
+            grad,
+            retain_graph=retain_graph,
+            materialize_grads=True,
         )
         for one, two in zip(got, want, strict=True):
             torch.testing.assert_close(one, two)

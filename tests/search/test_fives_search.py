@@ -295,7 +295,7 @@ def test_retraining_keeps_the_edges(retrain, parts, tmp_path):
     assert result.metrics == result.retrained.metrics
     # What was saved predicts the same, with hard edges:
     loaded = FieldModel.load(result.retrained.model_path)
-    assert set(loaded.adjacency().unique().tolist()) <= {0.0, 1.0}
+    assert set(loaded.adjacency.matrices().unique().tolist()) <= {0.0, 1.0}
     assert torch.equal(predict(loaded, parts[2]), predict(model, parts[2]))
 
 
@@ -349,7 +349,7 @@ def test_search_stays_finite(threshold, mode, parts, tmp_path):
     )
     assert all(np.isfinite(list(result.metrics.values())))
     assert all(p.isfinite().all() for p in model.parameters())
-    assert model.adjacency().isfinite().all()
+    assert model.adjacency.matrices().isfinite().all()
 
 
 def test_wrong_arguments(parts, tmp_path):

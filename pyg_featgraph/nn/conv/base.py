@@ -18,7 +18,7 @@ from torch_geometric.utils import (
 
 from pyg_featgraph.nn.edge.base import FieldEdge
 from pyg_featgraph.nn.edge.uniform_edge import UniformEdge
-from pyg_featgraph.nn.layout import Pair, is_dense, pairs_of
+from pyg_featgraph.nn.layout import Pair, is_dense, pairs_of, same_size
 
 Fields = tuple[Tensor | None, Tensor | None]
 
@@ -291,12 +291,12 @@ class FieldConv(MessagePassing):
         self, weight: Tensor, shapes: list[tuple[int, ...]]
     ) -> None:
         size = tuple(weight.size())
-        with_heads = self.num_heads is not None and size[:-1] == shapes[-1]
-        # Not by `in`, which compares no symbolic sizes:
-        if any(size == shape for shape in shapes):
+        if any(same_size(size, shape) for shape in shapes):
             return
-        if with_heads and size[-1] in (1, self.num_heads):
-            return
+        heads = self.num_heads
+        if heads is not None and same_size(size[:-1], shapes[-1]):
+            if size[-1] in (1, heads):
+                return
         names = [str(list(shape)) for shape in shapes]
         if self.num_heads is not None:
             names.append(str([*shapes[-1], self.num_heads]))

@@ -11,7 +11,7 @@ from torch_geometric.nn.inits import glorot
 from pyg_featgraph.nn.conv.hyperedge_base import HyperedgeConv
 from pyg_featgraph.nn.edge.soft_threshold import SoftThreshold
 from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
-from pyg_featgraph.nn.layout import is_dense
+from pyg_featgraph.nn.layout import is_dense, same_size
 from pyg_featgraph.nn.lazy import LazyModule
 
 
@@ -227,8 +227,7 @@ class InducedSetConv(HyperedgeConv, LazyModule):
         if weight is None:
             weight = x.new_ones(self.num_subsets, n)
         shapes = [(self.num_subsets, n), (size, self.num_subsets, n)]
-        # Not by `in`, which compares no symbolic sizes:
-        if not any(tuple(weight.size()) == shape for shape in shapes):
+        if not any(same_size(tuple(weight.size()), s) for s in shapes):
             raise ValueError(
                 f"'edge_weight' must have shape [{size}, {self.num_subsets}, "
                 f'{n}] or [{self.num_subsets}, {n}] '

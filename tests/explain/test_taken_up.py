@@ -133,7 +133,7 @@ def test_a_folder_is_needed():
 SCRIPT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from test_resume import Slow, found
+from test_taken_up import Slow, found
 found(Slow(), sys.argv[2])
 """
 
