@@ -291,18 +291,13 @@ class FieldConv(MessagePassing):
         self, weight: Tensor, shapes: list[tuple[int, ...]]
     ) -> None:
         size = tuple(weight.size())
+        if self.num_heads is not None:
+            shapes = [*shapes, (*shapes[-1], 1), (*shapes[-1], self.num_heads)]
         if any(same_size(size, shape) for shape in shapes):
             return
-        heads = self.num_heads
-        if heads is not None and same_size(size[:-1], shapes[-1]):
-            if size[-1] in (1, heads):
-                return
-        names = [str(list(shape)) for shape in shapes]
-        if self.num_heads is not None:
-            names.append(str([*shapes[-1], self.num_heads]))
+        names = ' or '.join(str(list(shape)) for shape in shapes)
         raise ValueError(
-            f"'edge_weight' must have shape {' or '.join(names)} "
-            f'(got {list(size)})'
+            f"'edge_weight' must have shape {names} (got {list(size)})"
         )
 
     def _as_edge_index(self, adj: Adj | None, weight: Tensor | None) -> Tensor:
