@@ -29,6 +29,7 @@ lint: $(READY)
 
 bench: $(READY)
 	for model in graphfm fignn fives aim featnet; do $(BIN)/python benchmarks/layouts.py $$model; done
+	$(BIN)/python benchmarks/grid.py time
 	$(BIN)/python benchmarks/data_layer.py
 	$(BIN)/python benchmarks/aim.py scaling
 	$(BIN)/python benchmarks/featnet.py fields
