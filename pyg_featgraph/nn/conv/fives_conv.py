@@ -84,11 +84,16 @@ class FIVESConv(FieldConv):
         self, x: Pair, links: Links, field: Fields
     ) -> tuple[Tensor, Tensor | None]:
         weight = links.weight
+        is_scaled = not self.normalize
+        is_whole = links.ends is None and links.mask is None
+        if not is_scaled and is_whole and weight is not None:
+            # All sources are there: to scale weights costs less than outputs.
+            total = weight.sum(dim=-1, keepdim=True)
+            weight, is_scaled = weight / _positive(total), True
         out = self.spread(self.lin(x[0], field[0]), links, weight)
-        if self.normalize:
+        if not is_scaled:
             ones = x[0].new_ones(*x[0].size()[:-1], 1)
-            total = self.spread(ones, links, weight)
-            total = total.clamp(min=max(TINY, torch.finfo(out.dtype).tiny))
+            total = _positive(self.spread(ones, links, weight))
             out = out / total
             if links.needs_alpha:
                 weight = self._normalized(weight, links, total.squeeze(-1))
@@ -112,3 +117,7 @@ class FIVESConv(FieldConv):
             f'{self.__class__.__name__}({self.channels}, '
             f'num_fields={self.num_fields})'
         )
+
+
+def _positive(total: Tensor) -> Tensor:
+    return total.clamp(min=max(TINY, torch.finfo(total.dtype).tiny))
