@@ -10,6 +10,15 @@ from torch import Tensor
 from pyg_featgraph.errors import DataError
 
 
+def wrong_labels(y: Tensor) -> Tensor:
+    r"""The positions of entries that are neither 0 nor 1.
+
+    Args:
+        y (torch.Tensor): The labels, with shape :math:`(R)`.
+    """
+    return ((y != 0) & (y != 1)).nonzero().flatten()
+
+
 def check_labels(
     y: Tensor,
     where: str = "'y'",
@@ -33,7 +42,7 @@ def check_labels(
         raise DataError(
             f'{where}: labels must have shape [num_rows] (got {list(y.size())})'
         )
-    wrong = ((y != 0) & (y != 1)).nonzero().flatten()
+    wrong = wrong_labels(y)
     if len(wrong):
         at = int(wrong[0])
         raise DataError(

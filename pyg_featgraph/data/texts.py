@@ -37,7 +37,6 @@ _TIME = (
 # The texts that are not their own category:
 _SPECIAL = '|'.join((*MISSING_TEXTS, *TRUTH_TEXTS, _DECIMAL, _TIME))
 _AS_STR = (datetime.time, pd.Period, pd.Interval, uuid.UUID)
-_NO_TEXT = 'is of a type that has no text as a category'
 
 
 def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:

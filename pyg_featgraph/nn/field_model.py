@@ -226,16 +226,22 @@ class FieldModel(Configurable, torch.nn.Module):
     def _interactions_by_edges(
         self, data: FieldTable | None, num_rows: int, seed: int
     ) -> InteractionSet:
-        table = self._rows_for(data)
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randperm(len(table), generator=generator)[:num_rows]
+        table = self._draw(data, num_rows, seed)
         device = next(self.parameters()).device
-        weights = self.edge_weights(table.batch(rows).to(device))
+        weights = self.edge_weights(table.batch().to(device))
         return InteractionSet.from_matrix(
             torch.stack(weights).mean(dim=(0, 1)).cpu().numpy(),
             self.info.names,
             f'{self.__class__.__name__} edges',
         )
+
+    def _draw(
+        self, data: FieldTable | None, num_rows: int, seed: int
+    ) -> FieldTable:
+        table = self._rows_for(data)
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(table), generator=generator)
+        return table.subset(rows[:num_rows])
 
     def _rows_for(self, data: FieldTable | None) -> FieldTable:
         if data is None:

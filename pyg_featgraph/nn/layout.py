@@ -23,6 +23,7 @@ r"""The one place that knows the two layouts of field graphs.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -249,6 +250,38 @@ class Nodes(NamedTuple):
         weight = weight.expand(x.size(0), -1, -1)
         pairs = pairs_of(self.mask, x.size(1), True, x)
         return weight if pairs is None else weight * pairs
+
+    def through(self, convs: Iterable[Any], x: Tensor) -> list[Tensor]:
+        r"""Passes vectors of the nodes through layers.
+
+        Args:
+            convs (list of FieldConv): The layers.
+            x (torch.Tensor): The vectors.
+
+        Returns:
+            list of torch.Tensor: The input of the first layer and the outputs
+            of all.
+        """
+        outs = [x]
+        for conv in convs:
+            x = conv(x, self.edge_index, None, self.field, mask=self.mask)
+            outs.append(x)
+        return outs
+
+    def weigh_layers(self, convs: Iterable[Any], x: Tensor) -> list[Tensor]:
+        r"""The weights that the edge modules of layers give to all pairs of
+        fields, see :meth:`weigh`.
+
+        Args:
+            convs (list of FieldConv): The layers.
+            x (torch.Tensor): The input of the first layer.
+        """
+        layers = list(convs)
+        inputs = self.through(layers[:-1], x)
+        return [
+            self.weigh(conv.edge, v)
+            for conv, v in zip(layers, inputs, strict=True)
+        ]
 
     def pool(self, x: Tensor, reduce: str = 'sum') -> Tensor:
         r"""The sum or the mean over the nodes of each row, :math:`(B, *)`.

@@ -10,6 +10,7 @@ import torch
 from lightning import pytorch as pl
 
 from pyg_featgraph.data import FieldGraphLoader, FieldTable
+from pyg_featgraph.data.labels import wrong_labels
 from pyg_featgraph.errors import DataError
 
 
@@ -112,7 +113,7 @@ def _classes(name: str, table: FieldTable) -> list[float]:
         raise DataError(f'There are no {name} rows')
     if table.y is None:
         raise DataError(f'The {name} rows have no labels')
-    wrong = ((table.y != 0) & (table.y != 1)).nonzero()
+    wrong = wrong_labels(table.y)
     if len(wrong):
         row = int(wrong[0])
         raise DataError(

@@ -70,19 +70,10 @@ class AutoInt(FieldModel):
         self.lin = torch.nn.Linear(info.num_fields * hidden_channels, 1)
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        x = nodes.to_dense(self._layers(nodes)[-1], self.info.num_fields)
+        x = nodes.through(self.convs, nodes.x[0])[-1]
+        x = nodes.to_dense(x, self.info.num_fields)
         logits: Tensor = self.lin(x.flatten(1))
         return logits.squeeze(-1)
-
-    def _layers(self, nodes: Nodes) -> list[Tensor]:
-        # The input of the first layer and the outputs of all.
-        outs = [nodes.x[0]]
-        for conv in self.convs:
-            out = conv(
-                outs[-1], nodes.edge_index, None, nodes.field, mask=nodes.mask
-            )
-            outs.append(out)
-        return outs
 
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:
@@ -102,7 +93,4 @@ class AutoInt(FieldModel):
         if self.config['edge'] == 'uniform':
             return super().edge_weights(data)
         nodes = self.nodes(data).dense(self.info.num_fields)
-        return [
-            nodes.weigh(conv.edge, x)
-            for conv, x in zip(self.convs, self._layers(nodes), strict=False)
-        ]
+        return nodes.weigh_layers(self.convs, nodes.x[0])

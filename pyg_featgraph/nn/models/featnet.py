@@ -309,13 +309,11 @@ class FeatNet(FieldModel):
         # all queries and rows. Larger combinations count as a whole only,
         # pairs also where they are part of a larger one: there are few of
         # them, and most queries keep many fields.
-        table = self._rows_for(data)
-        generator = torch.Generator().manual_seed(seed)
-        rows = torch.randperm(len(table), generator=generator)[:num_rows]
+        table = self._draw(data, num_rows, seed)
         n = self.info.num_fields
         weights, counts = np.zeros((n, n)), np.zeros((n, n))
         larger, strengths = [], []
-        for x, weight, _ in self._parts(table.subset(rows)):
+        for x, weight, _ in self._parts(table):
             alpha = self._scores(x, weight) * weight.unsqueeze(3)
             alpha = alpha.movedim(1, -1).flatten(0, 2).double().cpu()
             member = alpha > 0
@@ -327,7 +325,7 @@ class FeatNet(FieldModel):
             log = alpha.where(member, 1).log().sum(dim=1)
             strengths.append((log / member.sum(dim=1)).exp().numpy())
             larger.append(np.packbits(member.numpy(), axis=1))
-        total = max(1, rows.numel() * self.coverage)
+        total = max(1, len(table) * self.coverage)
         first, second = np.nonzero(np.triu(counts, 1))
         found: list[tuple[tuple[int, ...], float, float]] = [
             ((i, j), weights[i, j], counts[i, j])

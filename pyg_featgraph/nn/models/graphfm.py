@@ -141,20 +141,10 @@ class GraphFM(FieldModel):
         torch.nn.init.zeros_(self.lin.bias)
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        out = torch.cat(self._layers(nodes)[1:], dim=-1)
+        x = F.dropout(nodes.x[0], self.embedding_dropout, self.training)
+        out = torch.cat(nodes.through(self.convs, x)[1:], dim=-1)
         logits: Tensor = self.lin(nodes.pool(out, 'mean'))
         return logits.squeeze(-1)
-
-    def _layers(self, nodes: Nodes) -> list[Tensor]:
-        # The input of the first layer and the outputs of all.
-        (x,) = nodes.x
-        outs = [F.dropout(x, self.embedding_dropout, self.training)]
-        for conv in self.convs:
-            out = conv(
-                outs[-1], nodes.edge_index, None, nodes.field, mask=nodes.mask
-            )
-            outs.append(out)
-        return outs
 
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:
@@ -170,7 +160,4 @@ class GraphFM(FieldModel):
             :math:`n` being the fields that select.
         """
         nodes = self.nodes(data).dense(self.info.num_fields)
-        return [
-            nodes.weigh(conv.edge, x)
-            for conv, x in zip(self.convs, self._layers(nodes), strict=False)
-        ]
+        return nodes.weigh_layers(self.convs, nodes.x[0])
