@@ -22,7 +22,7 @@ from pyg_featgraph.nn.edge import (
     derive_interactions,
     make_edge,
 )
-from pyg_featgraph.nn.effects import pair_effects
+from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import (
     FieldEmbedding,
     NodeEmbedding,
@@ -71,6 +71,7 @@ __all__ = [
     'InteractionLayer',
     'FieldModel',
     'Nodes',
+    'joint_effects',
     'LR',
     'FM',
     'DNN',
@@ -82,5 +83,4 @@ __all__ = [
     'FiGNN',
     'FIVES',
     'GraphFM',
-    'pair_effects',
 ]
