@@ -3,7 +3,7 @@ r"""A fast model that is a sum of one weight for each value of each block."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_softmax, softmax
@@ -113,15 +113,18 @@ class AdditiveModel:
         size = block.size + 1
         at = np.where(block.at < 0, block.size, block.at)
         at = (at + size * np.arange(len(x))[:, None]).ravel()
-        sums = [
+        sums: list[Any] = [
             np.bincount(at, x[..., c].ravel(), size * len(x))
             for c in range(x.shape[2])
         ]
-        return np.stack(sums, axis=1).reshape(len(x), size, -1)
+        out: Floats = np.stack(sums, axis=1).reshape(len(x), size, -1)
+        return out
 
     def _loss(self, logits: Floats) -> Floats:
         if self.is_linear:
-            return 0.5 * (self.y - logits)[:, 0] ** 2
-        if self.y.shape[1] > 1:
-            return -(self.y * log_softmax(logits, axis=-1)).sum(axis=-1)
-        return (np.logaddexp(0, logits) - self.y * logits)[:, 0]
+            loss = 0.5 * (self.y - logits) ** 2
+        elif self.y.shape[1] > 1:
+            loss = -self.y * log_softmax(logits, axis=-1)
+        else:
+            loss = np.logaddexp(0, logits) - self.y * logits
+        return np.asarray(loss.sum(axis=-1))

@@ -13,6 +13,7 @@ from pyg_featgraph.crossing.fitted import Fields, Fitted
 from pyg_featgraph.crossing.keys import all_crosses, encode, fit_codecs
 from pyg_featgraph.crossing.statistics import Target, check_no_label
 from pyg_featgraph.data.schema import FieldSchema
+from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.interactions import Interaction, InteractionSet
 
 
@@ -95,6 +96,7 @@ def greedy_crosses(
         crosses = [x.fields for x in entries if x.order > 1]
     fields = all_crosses(X, schema, 1)
     members = sorted({x for names in (*fields, *crosses) for x in names})
+    check_frame(X, members)
     target = Target.read(y, target_type, len(X))
     check_no_label(X[members], y)
     codecs = fit_codecs(X, members, schema, min_count, bins)
