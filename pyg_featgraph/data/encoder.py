@@ -132,7 +132,7 @@ class FieldEncoder:
                 version.
         """
         with reading(path, 'encoder'):
-            meta, vocabularies = read_vocabularies(path, 'encoder')
+            meta, vocabularies, _ = read_vocabularies(path, 'encoder')
             out = cls(FieldSchema.from_dict(meta['schema']))
             for i, (codec, state) in enumerate(
                 zip(out.codecs, meta['states'], strict=True)
