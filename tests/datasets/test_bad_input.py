@@ -15,8 +15,8 @@ from pyg_featgraph.datasets import (
     GiveMeSomeCredit,
     MovieLens1M,
     Nursery,
-    reader,
     TelcoChurn,
+    reader,
 )
 from pyg_featgraph.datasets.avazu import COLUMNS as AVAZU
 from pyg_featgraph.datasets.bank import COLUMNS as BANK
