@@ -26,7 +26,7 @@ from comparison.registry import DEFAULT, contestant
 HERE = Path(__file__).parent
 
 
-def main():
+def main(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -71,7 +71,7 @@ def main():
     parser.add_argument(
         '--report', action='store_true', help='of what is there, and no more'
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if (args.data is None) != (args.label is None):
         parser.error('--data and --label belong together')
     names = [args.data.stem] if args.data else list(args.tables)

@@ -26,6 +26,7 @@ from pyg_featgraph.nn import (
     FeatNet,
     FiGNN,
     GraphFM,
+    MulticlassHead,
 )
 from pyg_featgraph.search import aim_search, fives_search
 from pyg_featgraph.search.aim_options import AIMOptions
@@ -51,7 +52,7 @@ def _ours(cls, train_by=fit):
         encoder = FieldEncoder(table.schema).fit(table.train)
         train, valid, test = (encoder.transform(df) for df in table.parts)
         torch.manual_seed(seed)
-        model = cls(encoder.info, **config)
+        model = cls(encoder.info, head=_head(table), **config)
         with tempfile.TemporaryDirectory() as folder:
             result = train_by(
                 model,
@@ -67,7 +68,7 @@ def _ours(cls, train_by=fit):
         model = getattr(result, 'model', model)
         return Outcome(
             *(
-                predict(model, part).double().sigmoid().numpy()
+                model.head.predict(predict(model, part)).double().numpy()
                 for part in (valid, test)
             ),
             sum(p.numel() for p in model.parameters()),
@@ -75,6 +76,12 @@ def _ours(cls, train_by=fit):
         )
 
     return run
+
+
+def _head(table):
+    if table.task == 'multiclass':
+        return MulticlassHead(table.num_classes)
+    return table.task
 
 
 TRAINING = {'lr': 2e-3, 'batch_size': 512, 'max_epochs': 30, 'patience': 3}

@@ -1,6 +1,7 @@
 """TabM of the package `tabm`, with a training as the authors have it."""
 
 import copy
+import warnings
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def _inputs(table, seed):
 
 
 def _floats(x):
-    return torch.as_tensor(np.asarray(x), dtype=torch.float32)
+    return torch.tensor(np.asarray(x), dtype=torch.float32)
 
 
 def _take(part, rows):
@@ -133,8 +134,11 @@ def tabm(table, settings, seed):
         scale = (float(y.mean()), float(y.std()))
         y = (y - scale[0]) / scale[1]
     num = train[0]
-    changing = num.shape[1] and (num.std(0) > 0).all()
-    bins = compute_bins(num, n_bins=settings['bins']) if changing else None
+    bins = None
+    if num.shape[1] and (num.std(0) > 0).all():
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*has just two bin edges')
+            bins = compute_bins(num, n_bins=settings['bins'])
     model = TabM.make(
         n_num_features=num.shape[1],
         cat_cardinalities=sizes,
