@@ -85,7 +85,8 @@ def test_comparison(tmp_path, capsys):
     paths[0].unlink()
     chosen = tmp_path / 'out' / 'settings' / 'table' / 'sklearn-lr.json'
     chosen.parent.mkdir(parents=True)
-    changed = {'strength': 0.01, 'bins': 5, 'min_count': 3}
+    changed = {**found['cells'][0]['settings'], 'strength': 0.01}
+    assert found['cells'][0]['contestant'] == 'sklearn-lr'
     chosen.write_text(json.dumps({'settings': changed}))
     run(tmp_path, *args)
     again = [path.stat().st_mtime_ns for path in paths]

@@ -13,12 +13,12 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from comparison.contestants import Contestant, Outcome, integer, log
+from comparison.contestants import Contestant, Outcome, choice, integer, log
 
 
 def linear(table, settings, seed):
     """Categories as one-hot columns, numbers standardised and, beside that,
-    in quantile bins.
+    in bins.
     """
     categories = table.names('categorical', 'multi')
     numbers = table.names('numeric')
@@ -27,7 +27,11 @@ def linear(table, settings, seed):
         min_frequency=settings['min_count'],
     )
     bins = KBinsDiscretizer(
-        settings['bins'], quantile_method='linear', subsample=None
+        settings['bins'],
+        strategy=settings['strategy'],
+        quantile_method='linear',
+        subsample=20_000,
+        random_state=seed,
     )
     impute = SimpleImputer(strategy='median', add_indicator=True)
     x = ColumnTransformer(
@@ -66,10 +70,14 @@ def linear(table, settings, seed):
 CONTESTANTS = {
     'sklearn-lr': Contestant(
         linear,
-        {'strength': 1.0, 'bins': 20, 'min_count': 2},
+        {
+            **{'strength': 1.0, 'min_count': 2},
+            **{'bins': 20, 'strategy': 'kmeans'},
+        },
         {
             'strength': log(0.01, 100),
-            'bins': integer(5, 200, log=True),
+            'bins': integer(5, 500, log=True),
+            'strategy': choice('kmeans', 'quantile', 'uniform'),
             'min_count': integer(1, 20, log=True),
         },
     ),
