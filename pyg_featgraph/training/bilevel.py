@@ -47,7 +47,7 @@ class BilevelModule(FieldModule):
                 f'{model.__class__.__name__} has no architecture parameters, '
                 'which could be learned on validation rows'
             )
-        super().__init__(model, options)
+        super().__init__(model, options.for_rows(len(valid)))
         self.valid = valid
         self.temperature = temperature
         self._loaded: dict[str, Any] | None = None

@@ -12,6 +12,7 @@ from lightning import pytorch as pl
 from pyg_featgraph.data import FieldGraphLoader, FieldTable
 from pyg_featgraph.data.labels import wrong_labels
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.training.options import default_batch_size
 
 
 class FieldDataModule(pl.LightningDataModule):
@@ -23,7 +24,8 @@ class FieldDataModule(pl.LightningDataModule):
         valid (FieldTable): The validation rows.
         test (FieldTable, optional): The test rows. (default: :obj:`None`)
         batch_size (int, optional): The number of rows of a training batch, of
-            each process. (default: :obj:`1024`)
+            each process. (default: as that of
+            :class:`~pyg_featgraph.training.TrainingOptions`)
         seed (int, optional): The seed of their order. (default: :obj:`0`)
         **kwargs (optional): Further arguments of
             :class:`~pyg_featgraph.data.FieldGraphLoader`.
@@ -38,7 +40,7 @@ class FieldDataModule(pl.LightningDataModule):
         train: FieldTable,
         valid: FieldTable,
         test: FieldTable | None = None,
-        batch_size: int = 1024,
+        batch_size: int | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -53,7 +55,7 @@ class FieldDataModule(pl.LightningDataModule):
         if test is not None:
             _classes('test', test)
             self.tables['test'] = test
-        self.batch_size = batch_size
+        self.batch_size = batch_size or default_batch_size(len(train))
         self.seed = seed
         self.kwargs = kwargs
 
@@ -76,13 +78,17 @@ class FieldDataModule(pl.LightningDataModule):
         return self._loader('training', self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> FieldGraphLoader:
-        # Without gradients larger batches fit:
-        return self._loader('validation', 4 * self.batch_size)
+        return self._loader('validation', self._eval_size)
 
     def test_dataloader(self) -> FieldGraphLoader:
         if not self.has_test:
             raise DataError('There are no test rows')
-        return self._loader('test', 4 * self.batch_size)
+        return self._loader('test', self._eval_size)
+
+    @property
+    def _eval_size(self) -> int:
+        # Without gradients larger batches fit:
+        return max(4 * self.batch_size, 4096)
 
     def _loader(
         self, name: str, batch_size: int, shuffle: bool = False

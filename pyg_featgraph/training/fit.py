@@ -68,6 +68,7 @@ def fit(
     from pyg_featgraph.training.module import FieldModule
 
     options, rest = split_options(options or TrainingOptions(), kwargs)
+    options = options.for_rows(len(train))
     data = FieldDataModule(train, valid, test, options.batch_size, options.seed)
     module = (
         FieldModule(model, options)

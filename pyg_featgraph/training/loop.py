@@ -205,12 +205,16 @@ def _make_trainer(
     from lightning.pytorch.callbacks import EarlyStopping
     from lightning.pytorch.plugins.io import CheckpointIO
 
+    from pyg_featgraph.training.averaging import AverageWeights
+
     callbacks, plugins = (
         [*x] if isinstance(x, list | tuple) else [] if x is None else [x]
         for x in (options.get('callbacks'), options.get('plugins'))
     )
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(checkpoint_io)
+    if module.options.ema_decay is not None:
+        callbacks.append(AverageWeights(module.options.ema_decay))
     if module.options.patience is not None:
         stopping = EarlyStopping(
             module.options.monitor,

@@ -65,14 +65,17 @@ class FieldModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
-        if self.options.scheduler is None:
+        options = self.options
+        if options.scheduler is None and not options.warmup:
             return optimizer
+        is_own = options.scheduler in (None, 'cosine')
+        num_steps = self.trainer.estimated_stepping_batches if is_own else 0
         return {
             'optimizer': optimizer,
             'lr_scheduler': {
-                'scheduler': make_scheduler(optimizer, self.options),
-                'interval': self.options.scheduler_interval,
-                'monitor': self.options.monitor,
+                'scheduler': make_scheduler(optimizer, options, num_steps),
+                'interval': 'step' if is_own else options.scheduler_interval,
+                'monitor': options.monitor,
             },
         }
 
