@@ -49,7 +49,7 @@ class LR(LibraryLR):
 
     def __init__(self, info, shift, **kwargs):
         super().__init__(info, **kwargs)
-        self.bias.data.fill_(shift)
+        self.linear.bias.data.fill_(shift)
 
 
 def test_options_are_captured():
@@ -68,7 +68,7 @@ def test_options_are_captured():
 
 
 def test_options_of_a_subclass_are_its_own(info):
-    assert LibraryLR(info).config == {'sparse': False}
+    assert LibraryLR(info).config == {'sparse': False, 'head': 'binary'}
     # Those behind the asterisks, too, and nothing twice:
     assert LR(info, 0.5, sparse=True).config == {'shift': 0.5, 'sparse': True}
     with pytest.raises(TypeError, match='nonsense'):
