@@ -222,7 +222,7 @@ def main():
                     },
                 )
             seconds = time.perf_counter() - start
-            p = predict(model, parts[2]).double().sigmoid().numpy()
+            p = predict(model, parts[2]).double().numpy()
             values = {'auc': roc_auc_score(y, p), 'loss': log_loss(y, p)}
             if planted is not None:
                 values |= rank(model, parts[0], planted)

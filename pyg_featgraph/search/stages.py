@@ -102,6 +102,7 @@ class Search:
         from pyg_featgraph.training.record import RunRecord
 
         self.data = FieldDataModule(*tables, options.batch_size, options.seed)
+        self.data.check(model.head)
         self._temporary = None
         if trainer_options.get('fast_dev_run'):
             # It only tries out whether everything runs, and leaves no trace:

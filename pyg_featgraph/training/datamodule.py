@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import torch
 from lightning import pytorch as pl
+from torch import Tensor
 
 from pyg_featgraph.data import FieldGraphLoader, FieldTable
-from pyg_featgraph.data.labels import wrong_labels
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.nn import Head
 from pyg_featgraph.training.options import default_batch_size
 
 
@@ -31,8 +32,7 @@ class FieldDataModule(pl.LightningDataModule):
             :class:`~pyg_featgraph.data.FieldGraphLoader`.
 
     Raises:
-        DataError: If a table has no rows, no labels or labels other than 0
-            and 1, or, for training and validation, a single class.
+        DataError: If a table has no rows or no labels.
     """
 
     def __init__(
@@ -46,18 +46,37 @@ class FieldDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.tables = {'training': train, 'validation': valid}
-        for name, table in self.tables.items():
-            if len(_classes(name, table)) < 2:
-                raise DataError(
-                    f'The {len(table)} {name} rows have a single class, but '
-                    'both labels 0 and 1 are needed'
-                )
         if test is not None:
-            _classes('test', test)
             self.tables['test'] = test
+        for name, table in self.tables.items():
+            if not len(table):
+                raise DataError(f'There are no {name} rows')
+            if table.y is None:
+                raise DataError(f'The {name} rows have no labels')
         self.batch_size = batch_size or default_batch_size(len(train))
         self.seed = seed
         self.kwargs = kwargs
+
+    def check(self, head: Head) -> None:
+        r"""Checks that the labels are those of a head, and that those of
+        training and validation differ.
+
+        Raises:
+            DataError: If they do not.
+        """
+        for name, table in self.tables.items():
+            y = cast(Tensor, table.y)
+            head.check(y, f'The {name} rows')
+            if name != 'test' and bool((y == y[0]).all()):
+                raise DataError(
+                    f'The {len(table)} {name} rows all have the label '
+                    f'{float(y[0]):g}, but labels have to differ'
+                )
+            if (
+                table.sample_weight is not None
+                and not table.sample_weight.any()
+            ):
+                raise DataError(f'The weights of the {name} rows are all zero')
 
     @property
     def train(self) -> FieldTable:
@@ -114,26 +133,14 @@ class FieldDataModule(pl.LightningDataModule):
         }
 
 
-def _classes(name: str, table: FieldTable) -> list[float]:
-    if not len(table):
-        raise DataError(f'There are no {name} rows')
-    if table.y is None:
-        raise DataError(f'The {name} rows have no labels')
-    wrong = wrong_labels(table.y)
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            f'The label of row {row} of the {name} rows is '
-            f'{float(table.y[row]):g}, but labels must be 0 or 1 '
-            f'({len(wrong)} of {len(table)} are not)'
-        )
-    classes: list[float] = torch.unique(table.y).tolist()
-    return classes
-
-
 def _digest(table: FieldTable) -> str:
     digest = hashlib.sha256()
-    for value in (table.slot_index, table.slot_value, table.y):
+    for value in (
+        table.slot_index,
+        table.slot_value,
+        table.y,
+        table.sample_weight,
+    ):
         if value is not None:
             digest.update(f'{value.dtype} {list(value.size())} '.encode())
             flat = value.detach().cpu().contiguous().view(-1)

@@ -12,7 +12,7 @@ from torch.nn import Embedding, Module, Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyg_featgraph.nn import LR, FieldModel, NodeEmbedding
+from pyg_featgraph.nn import FieldModel, FirstOrder, NodeEmbedding
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training.options import TrainingOptions
 
@@ -49,7 +49,7 @@ def parameter_groups(
     linear = {
         id(p)
         for module in model.modules()
-        if isinstance(module, LR)
+        if isinstance(module, FirstOrder)
         for p in module.parameters()
     }
     groups: dict[tuple[bool, float, float], list[Parameter]] = {}

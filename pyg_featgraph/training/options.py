@@ -2,7 +2,6 @@ r"""The options of a training, told once."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -12,6 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pyg_featgraph.nn import Head, RankingHead
+
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
@@ -19,6 +20,9 @@ T = TypeVar('T', bound='TrainingOptions')
 
 #: How many steps an epoch has at least, where rows are many enough.
 MIN_STEPS = 100
+
+#: How names of figures end that are best if low.
+LOWER_IS_BETTER = ('loss', 'rmse', 'deviance')
 
 NOT_NEGATIVE = (
     'lr',
@@ -79,17 +83,26 @@ class TrainingOptions:
             with this decay, *e.g.*, :obj:`0.999`; at the beginning it is
             lower. A step reads and writes all weights once more.
             (default: :obj:`None`)
-        loss (callable, optional): A function of logits and labels that
-            returns their mean loss. (default: :meth:`model.loss`, and the log
-            loss of validation and test rows)
+        loss (callable, optional): A function of outputs and labels that
+            returns their mean loss, and sees no weights of rows.
+            (default: :meth:`model.loss`, and that of the head for validation
+            and test rows)
+        label_smoothing (float, optional): The option of this name of the head
+            of the model: by how much labels are moved towards each other in
+            training. (default: that of the head)
+        class_weight (str or dict, optional): What the weights of rows are
+            multiplied with in training, for each class by its number;
+            :obj:`"balanced"` gives all classes the same total.
+            (default: :obj:`None`)
         metrics (dict, optional): Metrics of :obj:`torchmetrics` that are
-            reported beside :obj:`loss` and :obj:`auc`, by name. They see
-            probabilities. (default: none)
+            reported beside those of the head, by name. They see what the head
+            predicts, and no weights of rows. (default: none)
         monitor (str, optional): The figure that decides which epoch is the
             best, *e.g.*, :obj:`"valid_auc"`; any that is logged.
-            (default: :obj:`"valid_loss"`)
+            (default: :obj:`"valid_loss"`, for rankings :obj:`"valid_auc"`)
         mode (str, optional): Whether its :obj:`"min"` or :obj:`"max"` is best.
-            (default: :obj:`"min"` of what ends in :obj:`loss`)
+            (default: :obj:`"min"` of what ends in :obj:`loss`, :obj:`rmse` or
+            :obj:`deviance`)
         patience (int, optional): The number of epochs without improvement
             after which the training ends. With :obj:`None` all epochs are run,
             and the last one is kept instead of the best one.
@@ -116,8 +129,10 @@ class TrainingOptions:
     warmup: float = 0.0
     ema_decay: float | None = None
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    label_smoothing: float | None = None
+    class_weight: str | Mapping[int, float] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    monitor: str = 'valid_loss'
+    monitor: str | None = None
     mode: str | None = None
     patience: int | None = 2
     seed: int = 0
@@ -128,10 +143,10 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         self._check_positive('batch_size', 'patience', 'save_steps')
         self._check_choice('scheduler_interval', 'epoch', 'step')
-        if self.mode is None:
-            mode = 'min' if self.monitor.endswith('loss') else 'max'
+        if self.mode is None and self.monitor is not None:
+            mode = 'min' if self.monitor.endswith(LOWER_IS_BETTER) else 'max'
             object.__setattr__(self, 'mode', mode)
-        self._check_choice('mode', 'min', 'max')
+        self._check_choice('mode', None, 'min', 'max')
         for name in NOT_NEGATIVE:
             value = getattr(self, name)
             if value is not None and not value >= 0:
@@ -166,6 +181,15 @@ class TrainingOptions:
         size = self.batch_size or default_batch_size(num_rows)
         return replace(self, batch_size=size)
 
+    def for_head(self: T, head: Head) -> T:
+        r"""The options with the figure that goes with a head, unless another
+        one was told.
+        """
+        if self.monitor is not None:
+            return self
+        name = 'valid_auc' if isinstance(head, RankingHead) else 'valid_loss'
+        return replace(self, monitor=name)
+
     def to_dict(self) -> dict[str, Any]:
         r"""The options that decide the result, as JSON-compatible values."""
         return {
@@ -177,7 +201,7 @@ class TrainingOptions:
 
 def default_batch_size(num_rows: int) -> int:
     r"""The number of rows of a training batch, where nothing else is told."""
-    size = 2 ** int(math.log2(max(num_rows // MIN_STEPS, 1)))
+    size = 1 << (max(num_rows // MIN_STEPS, 1).bit_length() - 1)
     return min(max(size, 32), 1024)
 
 
