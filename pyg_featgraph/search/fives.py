@@ -131,6 +131,7 @@ def fives_search(
     if adjacency is None:
         raise ValueError("Only edges of the kind 'adjacency' are searched")
     options, rest = split_options(options or FIVESOptions(), kwargs)
+    options = options.for_rows(len(train))
     search = Search(
         model,
         (train, valid, test),
