@@ -27,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 from tables import ids, load, load_planted, one_hot_lr, summarise
 
-from pyg_featgraph.crossing import CrossFeatures
+from pyg_featgraph.crossing import CrossFeatures, greedy_crosses
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.explain import FramePerturbation, glider
@@ -116,12 +116,17 @@ def rank(args, parts, schema, seed):
             'residuals': screen(fields[0], y - p[:, 1], 2, schema=schema),
         }
 
+    def greedily(folder):
+        found = greedy_crosses(fields[0], y, top=args.top, schema=schema)
+        return {'gain': found}
+
     methods = {
         'FIVES': by_fives,
         'AIM': by_aim,
         'FeatNet': by_featnet,
         'GLIDER': by_glider,
         'screen': by_screen,
+        'greedy': greedily,
     }
     out = {}
     for name, method in methods.items():
