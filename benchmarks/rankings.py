@@ -97,9 +97,9 @@ def rank(args, parts, schema, seed):
         train, valid = (df.astype(dtypes) for df in fields[:2])
         model = LGBMClassifier(verbose=-1, n_jobs=1).fit(train, y)
         box = FramePerturbation(model, frame=valid, background=train)
-        options = {'max_order': 2, 'top': 20, 'progress': False}
+        options = {'max_order': 2, 'progress': False}
         found = glider(
-            box, num_rows=args.glider_rows, agreement=0.8, seed=seed, **options
+            box, num_rows=args.glider_rows, agreement=0.9, seed=seed, **options
         )
         print(f'GLIDER: {found.num_rows} rows agree by {found.agreement:.2f}')
         return {'LightGBM': found.counts}
@@ -150,14 +150,14 @@ def rank(args, parts, schema, seed):
     return out
 
 
-def lr_auc(x, parts, schema, crosses):
-    """The AUC of validation and test rows, with some crosses."""
-    tables = x
-    if len(crosses):
-        cross = CrossFeatures(crosses, min_count=5, schema=schema)
-        cross.fit(parts[0])
-        columns = [cross.transform(df).to_numpy(np.int64) for df in parts]
-        tables = [np.hstack(pair) for pair in zip(x, columns, strict=True)]
+def lr_auc(args, parts, schema, crosses):
+    """The AUC of validation and test rows, with some crosses beside all
+    fields, numbers in quantile buckets.
+    """
+    columns = [(name,) for name in schema.names]
+    columns += [x.fields for x in crosses]
+    cross = CrossFeatures(columns, min_count=args.min_count, schema=schema)
+    tables = [cross.fit(parts[0]).transform(df) for df in parts]
     ys = [df[schema.label].to_numpy() for df in parts]
     model = one_hot_lr(C=0.3).fit(tables[0], ys[0])
     return {
@@ -173,12 +173,11 @@ def crosses(args, scores):
         *parts, schema, planted = load(args.data, args.root, seed)
         if args.rows:
             parts[0] = parts[0][: args.rows]
-        x = ids(parts, schema)
-        base = lr_auc(x, parts, schema, InteractionSet())
+        base = lr_auc(args, parts, schema, InteractionSet())
         scores.note('LR', **base)
         for name, (found, seconds) in rank(args, parts, schema, seed).items():
             chosen = found.of_order(2).top(args.top)
-            auc = lr_auc(x, parts, schema, chosen)
+            auc = lr_auc(args, parts, schema, chosen)
             gains = {f'gain, {k}': auc[k] - base[k] for k in base}
             values = {'seconds': seconds} if seconds else {}
             if planted is not None:
@@ -258,7 +257,6 @@ def triples(args, scores):
             true = [x for x in data.truth if len(x) == order]
             recall = ranking.recall_at(None, true)
             scores.note(name, found=len(ranking), recall=recall)
-        x = ids(parts, schema)
         encoder = FieldEncoder(schema).fit(parts[0])
         tables = [encoder.transform(df) for df in parts]
         none, both = InteractionSet(), InteractionSet([*pairs, *found])
@@ -267,7 +265,7 @@ def triples(args, scores):
             (' + pairs', pairs),
             (' + both', both),
         ):
-            auc = lr_auc(x, parts, schema, ranking)['auc']
+            auc = lr_auc(args, parts, schema, ranking)['auc']
             scores.note(f'LR{name}', auc=auc)
             if not len(ranking):
                 continue
@@ -307,6 +305,7 @@ def main():
     parser.add_argument('--rows', type=int, help='of training, at most')
     parser.add_argument('--epochs', type=int, default=8)
     parser.add_argument('--top', type=int, default=10, help='crosses to use')
+    parser.add_argument('--min-count', type=int, default=5)
     parser.add_argument('--glider-rows', type=int, default=256)
     parser.add_argument('--only', nargs='+', help='methods')
     parser.add_argument('--json')
