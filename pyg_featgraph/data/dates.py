@@ -19,6 +19,8 @@ from pyg_featgraph.errors import DataError
 #: the last one is the days since 1970-01-01 with their fraction.
 PARTS = ('year', 'month', 'day', 'weekday', 'hour', 'minute', 'elapsed')
 
+_ATTRIBUTES = {'weekday': 'day_of_week'}
+_DAY = 24 * 3600 * 10**6  # In microseconds.
 _ISO = (
     r'\d{4}-\d{2}-\d{2}'
     r'(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?'
@@ -34,7 +36,9 @@ def to_times(column: pd.Series) -> pd.DatetimeIndex:
     """
     if dtypes.is_datetime64_any_dtype(column.dtype):
         times = pd.DatetimeIndex(column)
-        return times if times.tz is None else times.tz_convert(None)
+        if times.tz is not None:
+            times = times.tz_convert(None)
+        return _in_microseconds(times, column)
     codes, keys = to_texts(column)
     known = keys.where(keys.str.fullmatch(_ISO))
     parsed = pd.to_datetime(known, format='ISO8601', utc=True, errors='coerce')
@@ -43,8 +47,20 @@ def to_times(column: pd.Series) -> pd.DatetimeIndex:
     if wrong.any():
         what = 'is no point in time such as 2020-01-31 or 2020-01-31 12:30:00'
         raise_at(column, wrong, what)
-    known_times = parsed.tz_localize(None).to_numpy()
-    return pd.DatetimeIndex(np.append(known_times, np.datetime64('NaT'))[codes])
+    distinct = _in_microseconds(parsed.tz_localize(None), column).to_numpy()
+    return pd.DatetimeIndex(np.append(distinct, np.datetime64('NaT'))[codes])
+
+
+def _in_microseconds(
+    times: pd.DatetimeIndex, column: pd.Series
+) -> pd.DatetimeIndex:
+    try:
+        return times.as_unit('us')
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise DataError(
+            f"Column '{column.name}' holds points in time that are too far "
+            f'away ({error})'
+        ) from error
 
 
 def date_part(column: pd.Series, part: str) -> pd.Series:
@@ -59,12 +75,11 @@ def date_part(column: pd.Series, part: str) -> pd.Series:
     """
     times = to_times(column)
     if part == 'elapsed':
-        numbers = (times - pd.Timestamp(0)) / pd.Timedelta(days=1)
+        numbers = times.to_numpy().view(np.int64) / _DAY
+        numbers[times.isna()] = np.nan
     else:
-        numbers = getattr(times, part)
-    return pd.Series(
-        numbers.to_numpy(np.float64), column.index, name=column.name
-    )
+        numbers = getattr(times, _ATTRIBUTES.get(part, part)).to_numpy(float)
+    return pd.Series(numbers, column.index, name=column.name)
 
 
 def varying_parts(column: pd.Series) -> list[str]:

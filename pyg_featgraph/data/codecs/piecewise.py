@@ -9,14 +9,13 @@ from pyg_featgraph.data.codecs.base import (
     MISSING,
     NUM_SPECIAL,
     RARE,
-    TOO_FAR,
     Codec,
     are_floats,
 )
 from pyg_featgraph.data.codecs.cuts import Cuts
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import Ids
-from pyg_featgraph.data.values import Floats, check_single, to_numbers
+from pyg_featgraph.data.values import Floats, to_numbers
 
 
 class PiecewiseLinearCodec(Codec):
@@ -30,8 +29,12 @@ class PiecewiseLinearCodec(Codec):
     \mathbf{w}_s`. With the partial sums :math:`\mathbf{v}_t = \mathbf{u} +
     \sum_{s < t} \mathbf{w}_s` as the vectors of the knots, this is
     :math:`(1 - f) \mathbf{v}_t + f \mathbf{v}_{t+1}`: two slots rather than
-    one for each bin. Outside of the training rows, the first and last piece
-    go on, as there.
+    one for each bin.
+
+    .. note::
+        A number beyond the training rows counts as the nearest of theirs. In
+        the paper, the first and the last piece go on, so that one that is far
+        away has a vector of any length.
 
     The knots are the edges of the buckets, the smallest and the largest
     number, and the mass points, which hence have vectors of their own.
@@ -87,7 +90,7 @@ class PiecewiseLinearCodec(Codec):
         value /= len(self.knots)
         ids[missing] = MISSING
         value[missing] = np.eye(1, self.slots)
-        return ids, check_single(column, value, TOO_FAR)
+        return ids, value
 
 
 def _interpolate(x: Floats, knots: Floats) -> tuple[Ids, Floats]:
@@ -96,6 +99,5 @@ def _interpolate(x: Floats, knots: Floats) -> tuple[Ids, Floats]:
         return np.zeros((len(x), 2), np.int64), np.tile([1.0, 0.0], (len(x), 1))
     left = np.searchsorted(knots[1:-1], x, side='right')
     low, high = knots[left], knots[left + 1]
-    with np.errstate(over='ignore'):
-        share = (x - low) / (high - low)
+    share = (np.clip(x, low, high) - low) / (high - low)
     return np.stack([left, left + 1], 1), np.stack([1 - share, share], 1)
