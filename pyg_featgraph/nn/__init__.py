@@ -9,7 +9,12 @@ from pyg_featgraph.nn.conv import (
     InteractionConv,
     SelfAttentionConv,
 )
-from pyg_featgraph.nn.dense import FieldLinear, GroupedMLP
+from pyg_featgraph.nn.dense import (
+    FieldLinear,
+    FirstOrder,
+    GroupedMLP,
+    SumReadout,
+)
 from pyg_featgraph.nn.edge import (
     AdjacencyTensor,
     AttentionEdge,
@@ -30,6 +35,15 @@ from pyg_featgraph.nn.embedding import (
 )
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates import InteractionLayer
+from pyg_featgraph.nn.heads import (
+    BinaryHead,
+    Head,
+    MulticlassHead,
+    PoissonHead,
+    RankingHead,
+    RegressionHead,
+    make_head,
+)
 from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models import (
     AIM,
@@ -69,6 +83,15 @@ __all__ = [
     'FieldLinear',
     'GroupedMLP',
     'InteractionLayer',
+    'FirstOrder',
+    'SumReadout',
+    'Head',
+    'BinaryHead',
+    'MulticlassHead',
+    'PoissonHead',
+    'RankingHead',
+    'RegressionHead',
+    'make_head',
     'FieldModel',
     'Nodes',
     'LR',

@@ -139,7 +139,11 @@ class Configurable:
             kind = signature.parameters[name].kind
             if kind is inspect.Parameter.VAR_KEYWORD:
                 config |= value
-            elif name not in cls._no_options:
+            # A class without a constructor has that of `torch.nn.Module`:
+            elif (
+                kind is not inspect.Parameter.VAR_POSITIONAL
+                and name not in cls._no_options
+            ):
                 config[name] = value
         defaults = {n: p.default for n, p in signature.parameters.items()}
         for name, rule in cls._all_rules().items():

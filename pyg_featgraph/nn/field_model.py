@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import safetensors
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
@@ -34,6 +33,7 @@ from pyg_featgraph.nn.config import (
 )
 from pyg_featgraph.nn.effects import pair_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
+from pyg_featgraph.nn.heads import Head, make_head
 from pyg_featgraph.nn.layout import Nodes, is_dense
 
 #: The version of the model file format.
@@ -42,14 +42,17 @@ VERSION = 2
 
 class FieldModel(Configurable, torch.nn.Module):
     r"""Base class of the models: :obj:`model(batch) -> logits` of shape
-    :math:`(B)`.
+    :math:`(B)`, or :math:`(B, C)` of several outputs.
 
     A subclass has an :obj:`embedding` and defines :meth:`propagate`, which
     makes logits of node vectors; both layouts, explainers, :meth:`save`,
-    :meth:`load` and the rankings of :meth:`interactions` then work.
+    :meth:`load` and the rankings of :meth:`interactions` then work. What the
+    :math:`C` outputs mean, the :attr:`head` knows.
 
     Args:
         info (FieldInfo): The layout of the fields.
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -65,9 +68,10 @@ class FieldModel(Configurable, torch.nn.Module):
 
     embedding: NodeEmbedding
 
-    def __init__(self, info: FieldInfo) -> None:
+    def __init__(self, info: FieldInfo, head: str | Head = 'binary') -> None:
         super().__init__()
         self.info = info
+        self.head = make_head(head)
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
@@ -87,7 +91,8 @@ class FieldModel(Configurable, torch.nn.Module):
         batch: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        r"""The logits :math:`(B)` of a batch.
+        r"""The logits of a batch, with shape :math:`(B)`, or :math:`(B, C)` of
+        several outputs.
 
         Args:
             x (Data or torch.Tensor): A batch of field graphs. Or the node
@@ -103,17 +108,16 @@ class FieldModel(Configurable, torch.nn.Module):
                 dense layout. (default: all)
         """
         if isinstance(x, Data):
-            return self.propagate(self.nodes(x))
+            return self._squeeze(self.propagate(self.nodes(x)))
         sizes = [table.embedding_dim for table in self.tables]
         is_dense(x, edge_index, mask)
         size = 1 if batch is None else int(batch.max()) + 1
-        return self.propagate(
-            Nodes(x.split(sizes, -1), edge_index, field, batch, size, mask)
-        )
+        nodes = Nodes(x.split(sizes, -1), edge_index, field, batch, size, mask)
+        return self._squeeze(self.propagate(nodes))
 
     @abstractmethod
     def propagate(self, nodes: Nodes) -> Tensor:
-        r"""The logits :math:`(B)` from node vectors.
+        r"""The logits :math:`(B, C)` from node vectors.
 
         Args:
             nodes (Nodes): The nodes, with the vectors of each of
@@ -143,8 +147,15 @@ class FieldModel(Configurable, torch.nn.Module):
         return torch.cat(self.nodes(data).x, dim=-1)
 
     def loss(self, data: Data) -> Tensor:
-        r"""The mean binary log loss of a batch, which training lowers."""
-        return F.binary_cross_entropy_with_logits(self(data), data.y)
+        r"""The mean loss of a batch, which training lowers."""
+        return self._loss(self(data), data)
+
+    def _loss(self, out: Tensor, data: Data) -> Tensor:
+        weight = data.get('sample_weight')
+        return self.head.loss(out, data.y, weight)
+
+    def _squeeze(self, out: Tensor) -> Tensor:
+        return out.squeeze(-1) if self.head.out_channels == 1 else out
 
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
         r"""The parameters that choose interactions, which

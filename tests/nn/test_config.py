@@ -49,7 +49,7 @@ class LR(LibraryLR):
 
     def __init__(self, info, shift, **kwargs):
         super().__init__(info, **kwargs)
-        self.bias.data.fill_(shift)
+        self.linear.bias.data.fill_(shift)
 
 
 def test_options_are_captured():
@@ -68,7 +68,7 @@ def test_options_are_captured():
 
 
 def test_options_of_a_subclass_are_its_own(info):
-    assert LibraryLR(info).config == {'sparse': False}
+    assert LibraryLR(info).config == {'sparse': False, 'head': 'binary'}
     # Those behind the asterisks, too, and nothing twice:
     assert LR(info, 0.5, sparse=True).config == {'shift': 0.5, 'sparse': True}
     with pytest.raises(TypeError, match='nonsense'):
@@ -171,7 +171,7 @@ def test_classes_of_the_same_name(info, tmp_path):
     assert type(FieldModel.load(tmp_path / 'library')) is LibraryLR
     own = FieldModel.load(tmp_path / 'own')
     assert type(own) is LR
-    assert own.bias == 0.5
+    assert own.linear.bias == 0.5
 
 
 def test_a_class_that_has_not_been_imported(info, tmp_path, monkeypatch):

@@ -174,12 +174,10 @@ def test_heads_reach_the_edges_of_their_layers(
     weight.data.mul_(0.5)
     batch = table[:32]
     batch.slot_value = batch.slot_value.double()
-    logits = model.head_logits(batch)
-    assert logits.size() == (32, 4)
+    logits = model.order_logits(batch)
+    assert logits.size() == (4, 32)
     for k in range(4):
-        loss = F.binary_cross_entropy_with_logits(
-            logits[:, k], batch.y.double()
-        )
+        loss = F.binary_cross_entropy_with_logits(logits[k], batch.y.double())
         (grad,) = torch.autograd.grad(
             loss, weight, retain_graph=True, materialize_grads=True
         )
@@ -198,12 +196,12 @@ def test_hard_edges_take_no_gradient(table):
 def test_loss_and_prediction_are_means_over_the_heads(table):
     model = randomise(FIVES(table.info, 4)).float()
     batch = table[:8]
-    logits, y = model.head_logits(batch), batch.y
-    assert logits.size() == (8, 3)
+    logits, y = model.order_logits(batch), batch.y
+    assert logits.size() == (3, 8)
     p = logits.sigmoid()
     total = 0.0
     for b in range(8):
         for k in range(3):
-            total -= (p[b, k] if y[b] == 1 else 1 - p[b, k]).log() / 24
+            total -= (p[k, b] if y[b] == 1 else 1 - p[k, b]).log() / 24
     torch.testing.assert_close(model.loss(batch), total)
-    torch.testing.assert_close(model(batch).sigmoid(), p.mean(1))
+    torch.testing.assert_close(model(batch).sigmoid(), p.mean(0))

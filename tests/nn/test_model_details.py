@@ -80,7 +80,7 @@ def test_fm_is_the_sum_over_pairs(table):
     model = randomise(FM(table.info, 4)).double()
     batch = table[:5]
     x = model.embedding(batch.slot_index, batch.slot_value.double())
-    w = model.linear.linear(batch.slot_index, batch.slot_value.double())
+    w = model.linear.table(batch.slot_index, batch.slot_value.double())
     for b in range(5):
         expected = model.linear.bias[0] + w[b].sum()
         for i in range(7):

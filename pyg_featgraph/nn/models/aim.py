@@ -22,6 +22,8 @@ from pyg_featgraph.nn.config import (
     some_of,
 )
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
+from pyg_featgraph.nn.dense.first_order import FirstOrder
+from pyg_featgraph.nn.dense.sum_readout import SumReadout
 from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import (
     FieldEmbedding,
@@ -31,8 +33,8 @@ from pyg_featgraph.nn.embedding import (
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates.gates import all_tuples, gated, members
 from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
-from pyg_featgraph.nn.models.lr import LR
 
 Dims = dict[str, list[list[int]]]
 
@@ -108,6 +110,8 @@ class AIM(FieldModel):
             (default: :obj:`0.01`)
         sparse (bool, optional): Whether the tables have sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -135,14 +139,16 @@ class AIM(FieldModel):
         eps: float = 1e-3,
         embedding_std: float = 0.01,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
         if interactions is None:
             interactions = all_tuples(info.names, 2, functions)
-        super().__init__(info)
+        super().__init__(info, head)
         self.function_wise = function_wise
         self.order_wise = order_wise
         self.eps = eps
-        self.linear = LR(info, sparse=sparse)
+        out_channels = self.head.out_channels
+        self.linear = FirstOrder(info, out_channels, sparse)
         self.layer = InteractionLayer(
             embedding_dim,
             info,
@@ -153,6 +159,7 @@ class AIM(FieldModel):
             std=embedding_std,
             momentum=momentum,
         )
+        self.readout = SumReadout(self.layer.num_interactions, out_channels)
         names = dict.fromkeys(
             self.table(conv.function, conv.order)
             for _, conv in self.layer.items()
@@ -172,8 +179,10 @@ class AIM(FieldModel):
             )
         self.mlp = None
         if hidden_channels and self.layer.num_interactions > 0:
-            channels = [self.layer.num_interactions, *hidden_channels, 1]
-            self.mlp = MLP(channels, dropout=dropout, norm=None)
+            channels = [self.layer.num_interactions, *hidden_channels]
+            self.mlp = MLP(
+                [*channels, out_channels], dropout=dropout, norm=None
+            )
         if dim_gates:
             shape = (info.num_fields, embedding_dim)
             self.dim_gate = Parameter(torch.empty(shape))
@@ -213,7 +222,7 @@ class AIM(FieldModel):
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
-        return (*self.embeddings.values(), *self.linear.tables)
+        return (*self.embeddings.values(), self.linear.table)
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x, weight = self._vectors(nodes), nodes.x[-1]
@@ -225,10 +234,9 @@ class AIM(FieldModel):
             nodes,
             self._weigh(x, nodes),
         )
-        out: Tensor = self.linear.propagate(nodes._replace(x=(weight,)))
-        out = out + values.sum(dim=-1)
+        out: Tensor = self.linear(weight, nodes) + self.readout(values)
         if self.mlp is not None:
-            out = out + self.mlp(values).squeeze(-1)
+            out = out + self.mlp(values)
         return out
 
     def _vectors(self, nodes: Nodes) -> dict[str, Tensor]:
@@ -366,7 +374,7 @@ class AIM(FieldModel):
         out.linear.load_state_dict(self.linear.state_dict())
         out.layer.copy_from(self.layer)
         for name in out.embeddings.keys() & self.embeddings.keys():
-            scale = torch.ones_like(self.linear.bias)
+            scale = self.linear.bias.new_ones(1)
             if self.dim_gate is not None and out.dim_gate is None:
                 scale = self._scale(self._square(name))
             elif self.dim_gate is not None:
@@ -378,7 +386,12 @@ class AIM(FieldModel):
             out.dim_gate.copy_(self.dim_gate)
         if self.edge is not None and out.edge is not None:
             _load_if_fits(out.edge, self.edge.state_dict())
+        out.head.load_state_dict(self.head.state_dict())
         columns, wanted = self.layer.columns(), out.layer.columns()
+        if self.readout.weight is not None and out.readout.weight is not None:
+            for pair in columns.keys() & wanted.keys():
+                row = self.readout.weight[columns[pair]]
+                out.readout.weight[wanted[pair]] = row
         if self.mlp and out.mlp and wanted.keys() <= columns.keys():
             state = self.mlp.state_dict()
             first = next(key for key in state if key.endswith('weight'))

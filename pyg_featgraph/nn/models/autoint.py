@@ -14,6 +14,7 @@ from pyg_featgraph.nn.conv import SelfAttentionConv
 from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -40,6 +41,8 @@ class AutoInt(FieldModel):
             node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     def __init__(
@@ -52,8 +55,9 @@ class AutoInt(FieldModel):
         edge: str | FieldEdge = 'uniform',
         embedding_std: float = 0.1,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, head)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
@@ -67,13 +71,15 @@ class AutoInt(FieldModel):
             )
             for channels in sizes[:num_layers]
         )
-        self.lin = torch.nn.Linear(info.num_fields * hidden_channels, 1)
+        self.lin = torch.nn.Linear(
+            info.num_fields * hidden_channels, self.head.out_channels
+        )
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x = nodes.through(self.convs, nodes.x[0])[-1]
         x = nodes.to_dense(x, self.info.num_fields)
-        logits: Tensor = self.lin(x.flatten(1))
-        return logits.squeeze(-1)
+        out: Tensor = self.lin(x.flatten(1))
+        return out
 
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:

@@ -11,12 +11,14 @@ from torch_geometric.nn import MLP
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.config import Rule, instance_of
+from pyg_featgraph.nn.dense.first_order import FirstOrder
+from pyg_featgraph.nn.dense.sum_readout import SumReadout
 from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models.fm import second_order
-from pyg_featgraph.nn.models.lr import LR
 
 
 class DeepFM(FieldModel):
@@ -53,6 +55,8 @@ class DeepFM(FieldModel):
             initial node vectors. (default: :obj:`0.05`)
         sparse (bool, optional): Whether the tables have sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -69,34 +73,39 @@ class DeepFM(FieldModel):
         norm: str | None = None,
         embedding_std: float = 0.05,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
-        self.linear = LR(info, sparse=sparse)
+        super().__init__(info, head)
+        channels = self.head.out_channels
+        self.linear = FirstOrder(info, channels, sparse)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
-        self.layer = None
+        self.layer, num_terms = None, embedding_dim
         if interactions is not None:
             self.layer = InteractionLayer(
                 embedding_dim, info, interactions, std=embedding_std
             )
+            num_terms = self.layer.num_interactions
+        self.readout = SumReadout(num_terms, channels)
         self.mlp = MLP(
-            [info.num_fields * embedding_dim, *hidden_channels, 1],
+            [info.num_fields * embedding_dim, *hidden_channels, channels],
             dropout=dropout,
             norm=norm,
         )
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
-        return (self.embedding, *self.linear.tables)
+        return (self.embedding, self.linear.table)
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x, weight = nodes.x
-        out = self.linear.propagate(nodes._replace(x=(weight,)))
-        if self.layer is None:
-            out = out + second_order(x, nodes)
-        else:
-            out = out + self.layer(x, nodes).sum(dim=-1)
+        terms = (
+            second_order(x, nodes)
+            if self.layer is None
+            else self.layer(x, nodes)
+        )
+        out: Tensor = self.linear(weight, nodes) + self.readout(terms)
         x = nodes.to_dense(x, self.info.num_fields)
         deep: Tensor = self.mlp(x.flatten(1))
-        return out + deep.squeeze(-1)
+        return out + deep

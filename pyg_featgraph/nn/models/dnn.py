@@ -10,6 +10,7 @@ from torch_geometric.nn import MLP
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -30,6 +31,8 @@ class DNN(FieldModel):
             initial node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     def __init__(
@@ -41,18 +44,23 @@ class DNN(FieldModel):
         norm: str | None = None,
         embedding_std: float = 0.1,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, head)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
         self.mlp = MLP(
-            [info.num_fields * embedding_dim, *hidden_channels, 1],
+            [
+                info.num_fields * embedding_dim,
+                *hidden_channels,
+                self.head.out_channels,
+            ],
             dropout=dropout,
             norm=norm,
         )
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x = nodes.to_dense(nodes.x[0], self.info.num_fields)
-        logits: Tensor = self.mlp(x.flatten(1))
-        return logits.squeeze(-1)
+        out: Tensor = self.mlp(x.flatten(1))
+        return out

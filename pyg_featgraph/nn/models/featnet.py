@@ -23,6 +23,7 @@ from pyg_featgraph.nn.edge import (
 )
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 #: How many combinations of more than two fields are kept in a ranking.
@@ -106,6 +107,8 @@ class FeatNet(FieldModel):
             node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     def __init__(
@@ -124,8 +127,9 @@ class FeatNet(FieldModel):
         share_thresholds: bool = True,
         embedding_std: float = 0.1,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, head)
         n = info.num_fields
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
@@ -154,7 +158,9 @@ class FeatNet(FieldModel):
         self.mlp = GroupedMLP(
             channels, num_subsets, plain_last=False, dropout=dropout
         )
-        self.lin = torch.nn.Linear(num_subsets * channels[-1], 1)
+        self.lin = torch.nn.Linear(
+            num_subsets * channels[-1], self.head.out_channels
+        )
 
     def propagate(self, nodes: Nodes) -> Tensor:
         index, weight = self._incidence(nodes)
@@ -166,7 +172,7 @@ class FeatNet(FieldModel):
         )
         out = self.mlp(out.flatten(2).transpose(0, 1)).transpose(0, 1)
         logits: Tensor = self.lin(out.flatten(1))
-        return logits.squeeze(-1)
+        return logits
 
     def _incidence(self, nodes: Nodes) -> tuple[Tensor | None, Tensor]:
         # The edges from fields to subsets, and their weights.

@@ -16,6 +16,7 @@ from pyg_featgraph.nn.conv import FiGNNConv, SelfAttentionConv
 from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -63,6 +64,8 @@ class FiGNN(FieldModel):
             node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -83,8 +86,9 @@ class FiGNN(FieldModel):
         dropout: float = 0.0,
         embedding_std: float = 0.1,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, head)
         self.dropout = dropout
         n = info.num_fields
         channels = hidden_channels if input_attention else embedding_dim
@@ -106,7 +110,7 @@ class FiGNN(FieldModel):
         )
         self.lin = torch.nn.Linear(
             channels if readout == 'attention' else n * channels,
-            1,
+            self.head.out_channels,
             bias=readout == 'flatten',
         )
         self.gate = (
@@ -128,11 +132,11 @@ class FiGNN(FieldModel):
         x = nodes.to_dense(x, self.info.num_fields)
         if self.gate is None:
             out: Tensor = self.lin(x.flatten(1))
-            return out.squeeze(-1)
+            return out
         gate: Tensor = self.gate(x.flatten(1)).sigmoid()
-        # A missing field has a state of zero and so a score of zero:
-        score: Tensor = self.lin(x).squeeze(-1)
-        return (gate * score).sum(dim=1)
+        # A missing field has a state of zero and so scores of zero:
+        score: Tensor = self.lin(x)
+        return (gate.unsqueeze(-1) * score).sum(dim=1)
 
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:

@@ -22,6 +22,7 @@ from pyg_featgraph.nn.edge import (
 )
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -85,6 +86,8 @@ class FIVES(FieldModel):
             (default: :obj:`0.3`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -108,8 +111,9 @@ class FIVES(FieldModel):
         dropout: float = 0.0,
         embedding_std: float = 0.3,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, head)
         self.readout = readout
         self.dropout = dropout
         n = info.num_fields
@@ -127,8 +131,10 @@ class FIVES(FieldModel):
                 make_edge(edge, embedding_dim, n) for _ in range(max_order - 1)
             )
         self.conv = FIVESConv(embedding_dim, n, normalize=normalize)
-        self.heads: Any = torch.nn.ModuleList(
-            torch.nn.Linear(n * embedding_dim, 1) for _ in range(max_order)
+        #: One for each order.
+        self.lins: Any = torch.nn.ModuleList(
+            torch.nn.Linear(n * embedding_dim, self.head.out_channels)
+            for _ in range(max_order)
         )
 
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
@@ -152,29 +158,28 @@ class FIVES(FieldModel):
         self.config['mode'] = mode
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        logits = self._heads(nodes)
+        outs = self._orders(nodes)
         if self.readout == 'sum':
-            return logits.sum(dim=-1)
+            return outs.sum(dim=0)
         if self.readout == 'last':
-            return logits[:, -1]
-        # The logit of the mean of the probabilities:
-        positive = F.logsigmoid(logits).logsumexp(dim=-1)
-        return positive - F.logsigmoid(-logits).logsumexp(dim=-1)
+            return outs[-1]
+        return self.head.merge(outs)
 
-    def head_logits(self, data: Data) -> Tensor:
-        r"""The logits :math:`(B, K)` of each order.
+    def order_logits(self, data: Data) -> Tensor:
+        r"""The logits of each order, with shape :math:`(K, B)`, or :math:`(K,
+        B, C)` of several outputs.
 
         Args:
             data (Data): A batch of field graphs.
         """
-        return self._heads(self.nodes(data))
+        return self._squeeze(self._orders(self.nodes(data)))
 
-    def _heads(self, nodes: Nodes) -> Tensor:
+    def _orders(self, nodes: Nodes) -> Tensor:
         (source,) = nodes.x
         nodes = nodes.with_self_loops()
         weights = self._weights(nodes)
         out, logits = source, []
-        for k, head in enumerate(self.heads):
+        for k, lin in enumerate(self.lins):
             if k > 0:
                 out = self.conv(
                     (source, out),
@@ -185,8 +190,8 @@ class FIVES(FieldModel):
                 )
             x = nodes.to_dense(out, self.info.num_fields)
             x = F.dropout(x, p=self.dropout, training=self.training)
-            logits.append(head(x.flatten(1)))
-        return torch.cat(logits, dim=-1)
+            logits.append(lin(x.flatten(1)))
+        return torch.stack(logits)
 
     def _weights(self, nodes: Nodes) -> list[Tensor]:
         # Those of the edges of each layer.
@@ -198,10 +203,8 @@ class FIVES(FieldModel):
     def loss(self, data: Data) -> Tensor:
         if self.readout == 'sum':
             return super().loss(data)
-        logits = self.head_logits(data)
-        return F.binary_cross_entropy_with_logits(
-            logits, data.y.unsqueeze(1).expand_as(logits)
-        )
+        losses = [self._loss(out, data) for out in self.order_logits(data)]
+        return torch.stack(losses).mean()
 
     @torch.no_grad()
     def edge_weights(self, data: Data | None = None) -> list[Tensor]:

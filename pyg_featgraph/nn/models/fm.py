@@ -5,10 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.dense.first_order import FirstOrder
+from pyg_featgraph.nn.dense.sum_readout import SumReadout
 from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
-from pyg_featgraph.nn.models.lr import LR
 
 
 class FM(FieldModel):
@@ -29,6 +31,8 @@ class FM(FieldModel):
             initial node vectors. (default: :obj:`0.01`)
         sparse (bool, optional): Whether the tables have sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     def __init__(
@@ -37,29 +41,33 @@ class FM(FieldModel):
         embedding_dim: int = 16,
         embedding_std: float = 0.01,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
-        self.linear = LR(info, sparse=sparse)
+        super().__init__(info, head)
+        channels = self.head.out_channels
+        self.linear = FirstOrder(info, channels, sparse)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
+        self.readout = SumReadout(embedding_dim, channels)
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
-        return (self.embedding, *self.linear.tables)
+        return (self.embedding, self.linear.table)
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x, weight = nodes.x
-        linear = self.linear.propagate(nodes._replace(x=(weight,)))
-        return linear + second_order(x, nodes)
+        out: Tensor = self.linear(weight, nodes)
+        out = out + self.readout(second_order(x, nodes))
+        return out
 
 
 def second_order(x: Tensor, nodes: Nodes) -> Tensor:
-    r"""The inner products of all pairs of nodes of each row, summed up.
+    r"""The products of all pairs of nodes of each row, summed up over the
+    pairs, with shape :math:`(B, d)`: the terms of their inner products.
 
     Args:
         x (torch.Tensor): The node vectors.
         nodes (Nodes): The nodes that they belong to.
     """
-    pairs = nodes.pool(x).square() - nodes.pool(x.square())
-    return 0.5 * pairs.sum(dim=-1)
+    return 0.5 * (nodes.pool(x).square() - nodes.pool(x.square()))

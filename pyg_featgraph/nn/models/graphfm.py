@@ -16,6 +16,7 @@ from pyg_featgraph.nn.conv import GraphFMConv
 from pyg_featgraph.nn.edge import FieldEdge, TopM, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -68,6 +69,8 @@ class GraphFM(FieldModel):
             (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -92,6 +95,7 @@ class GraphFM(FieldModel):
         embedding_dropout: float = 0.0,
         embedding_std: float = 0.1,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
         n = info.num_fields
         if m is None and isinstance(edge, str) and edge != 'uniform':
@@ -104,7 +108,7 @@ class GraphFM(FieldModel):
             )
         if field_weights is None:
             field_weights = variant == 'reference'
-        super().__init__(info)
+        super().__init__(info, head)
         self.embedding_dropout = embedding_dropout
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
@@ -129,7 +133,9 @@ class GraphFM(FieldModel):
             )
             for k in range(num_layers)
         )
-        self.lin = torch.nn.Linear(num_layers * hidden_channels, 1)
+        self.lin = torch.nn.Linear(
+            num_layers * hidden_channels, self.head.out_channels
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -144,7 +150,7 @@ class GraphFM(FieldModel):
         x = F.dropout(nodes.x[0], self.embedding_dropout, self.training)
         out = torch.cat(nodes.through(self.convs, x)[1:], dim=-1)
         logits: Tensor = self.lin(nodes.pool(out, 'mean'))
-        return logits.squeeze(-1)
+        return logits
 
     @torch.no_grad()
     def edge_weights(self, data: Data) -> list[Tensor]:

@@ -16,6 +16,7 @@ from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates.gates import all_tuples
 from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -51,6 +52,8 @@ class IPNN(FieldModel):
             initial node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -67,8 +70,9 @@ class IPNN(FieldModel):
         norm: str | None = None,
         embedding_std: float = 0.1,
         sparse: bool = False,
+        head: str | Head = 'binary',
     ) -> None:
-        super().__init__(info)
+        super().__init__(info, head)
         self.embedding = FieldEmbedding(
             info, embedding_dim, std=embedding_std, sparse=sparse
         )
@@ -83,12 +87,14 @@ class IPNN(FieldModel):
             )
         channels = info.num_fields * embedding_dim + self.layer.num_interactions
         self.mlp = MLP(
-            [channels, *hidden_channels, 1], dropout=dropout, norm=norm
+            [channels, *hidden_channels, self.head.out_channels],
+            dropout=dropout,
+            norm=norm,
         )
 
     def propagate(self, nodes: Nodes) -> Tensor:
         (x,) = nodes.x
         dense = nodes.to_dense(x, self.info.num_fields)
         x = torch.cat([dense.flatten(1), self.layer(x, nodes)], dim=-1)
-        logits: Tensor = self.mlp(x)
-        return logits.squeeze(-1)
+        out: Tensor = self.mlp(x)
+        return out

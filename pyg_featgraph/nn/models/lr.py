@@ -2,18 +2,19 @@ r"""Logistic regression, to compare with."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
+from pyg_featgraph.nn.dense.first_order import FirstOrder
+from pyg_featgraph.nn.embedding import NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
+from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
 
 
 class LR(FieldModel):
-    r"""Logistic regression on the one-hot encoded fields.
+    r"""Logistic regression on the one-hot encoded fields; with another head a
+    linear model of another kind.
 
     .. math::
         \hat{y} = b + \sum_{i=1}^{n} w_i
@@ -22,21 +23,23 @@ class LR(FieldModel):
         info (FieldInfo): The layout of the fields.
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        head (str or Head, optional): What the outputs mean, see
+            :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
     """
 
-    def __init__(self, info: FieldInfo, sparse: bool = False) -> None:
-        super().__init__(info)
-        self.linear = FieldEmbedding(info, 1, std=0.0, sparse=sparse)
-        self.bias = Parameter(torch.zeros(1))
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        torch.nn.init.zeros_(self.bias)
+    def __init__(
+        self,
+        info: FieldInfo,
+        sparse: bool = False,
+        head: str | Head = 'binary',
+    ) -> None:
+        super().__init__(info, head)
+        self.linear = FirstOrder(info, self.head.out_channels, sparse)
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
-        return (self.linear,)
+        return (self.linear.table,)
 
     def propagate(self, nodes: Nodes) -> Tensor:
-        (weight,) = nodes.x
-        return nodes.pool(weight).squeeze(-1) + self.bias
+        out: Tensor = self.linear(nodes.x[0], nodes)
+        return out
