@@ -13,27 +13,20 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats
 
+#: Labels by which to fit: numbers of classes, or numbers in floating point.
+Labels = NDArray[np.int64] | Floats
 #: How many training rows a leaf of a tree has at least, so that none is there
 #: for the label of a few rows; as many as LightGBM has.
 LEAF_ROWS = 20
 
 
-#: The largest number of different labels that are taken as classes.
-MAX_CLASSES = 20
-
-
-def are_classes(y: Floats) -> bool:
-    r"""Whether labels are numbers of classes: few whole numbers from 0 on.
+def are_classes(y: Labels) -> bool:
+    r"""Whether labels are classes, which have an integer type.
 
     Args:
         y (numpy.ndarray): The labels, with shape :math:`(R)`.
     """
-    known = np.unique(y)
-    return (
-        len(known) <= MAX_CLASSES
-        and known[0] >= 0
-        and bool((known == np.floor(known)).all())
-    )
+    return y.dtype.kind == 'i'
 
 
 def width_edges(values: Floats, bins: int) -> Floats:
@@ -81,7 +74,7 @@ def tree_edges(
     values: Floats,
     counts: Ids,
     x: Floats,
-    y: Floats,
+    y: Labels,
     bins: int,
     min_count: int = 1,
 ) -> Floats:

@@ -22,7 +22,7 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from pyg_featgraph.data.bins import are_classes
+from pyg_featgraph.data.bins import Labels, are_classes
 from pyg_featgraph.data.codecs import make_codec
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import Ids
@@ -54,8 +54,8 @@ class Choice:
 
 def choose(
     field: Field,
-    train: tuple[pd.Series, Floats | None],
-    valid: tuple[pd.Series, Floats | None] | None = None,
+    train: tuple[pd.Series, Labels | None],
+    valid: tuple[pd.Series, Labels | None] | None = None,
     seed: int = 0,
 ) -> Choice:
     r"""Chooses the transform of a field with the transform :obj:`"auto"`.
@@ -108,7 +108,7 @@ def describe(field: Field) -> str:
 
 
 def _cross_losses(
-    fields: list[Field], column: pd.Series, y: Floats, seed: int
+    fields: list[Field], column: pd.Series, y: Labels, seed: int
 ) -> Floats:
     order = np.random.default_rng(seed).permutation(len(y))[:MAX_ROWS]
     parts = np.array_split(order, NUM_FOLDS)
@@ -124,8 +124,8 @@ def _cross_losses(
 
 def _losses(
     fields: list[Field],
-    train: tuple[pd.Series, Floats],
-    test: tuple[pd.Series, Floats],
+    train: tuple[pd.Series, Labels],
+    test: tuple[pd.Series, Labels],
 ) -> Floats:
     r"""The loss of each test row under each candidate."""
     return np.stack([_loss(field, train, test) for field in fields])
@@ -133,8 +133,8 @@ def _losses(
 
 def _loss(
     field: Field,
-    train: tuple[pd.Series, Floats],
-    test: tuple[pd.Series, Floats],
+    train: tuple[pd.Series, Labels],
+    test: tuple[pd.Series, Labels],
 ) -> Floats:
     codec = make_codec(field)
     codec.fit(*train)

@@ -15,7 +15,7 @@ from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.labels import check_labels
 from pyg_featgraph.data.schema import FieldSchema
 from pyg_featgraph.data.table import FieldTable
-from pyg_featgraph.data.values import Floats, check_frame, to_numbers
+from pyg_featgraph.data.values import check_frame, to_numbers
 from pyg_featgraph.data.vocabulary_file import (
     read_vocabularies,
     write_vocabularies,
@@ -209,13 +209,13 @@ class FieldEncoder:
             tuple(codec.kind for codec in self.codecs),
         )
 
-    def _check(self, df: pd.DataFrame, both: bool = False) -> Floats | None:
+    def _check(self, df: pd.DataFrame, both: bool = False) -> Labels | None:
         r"""Checks rows by which to fit, and returns their labels."""
         check_frame(df, self.schema.columns)
         if not len(df):
             raise DataError('The table has no rows')
         y = self._labels(df, both)
-        return None if y is None else y.double().numpy()
+        return None if y is None else y.long().numpy()
 
     def _labels(self, df: pd.DataFrame, both: bool = False) -> Tensor | None:
         label = self.schema.label

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pandas as pd
 
+from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats
@@ -39,12 +40,13 @@ class Codec(ABC):
     missing: float = 0.0
 
     @abstractmethod
-    def fit(self, column: pd.Series, y: Floats | None = None) -> None:
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         r"""Learns vocabulary and statistics from the training rows.
 
         Args:
             column (pandas.Series): The entries.
-            y (numpy.ndarray, optional): The labels, with shape :math:`(R)`.
+            y (numpy.ndarray, optional): The labels, with shape :math:`(R)`;
+                integers if they are classes.
                 (default: :obj:`None`)
         """
 

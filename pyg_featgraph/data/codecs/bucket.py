@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import (
     MISSING,
     NUM_SPECIAL,
@@ -54,7 +55,7 @@ class BucketCodec(Codec):
     def slots(self) -> int:  # type: ignore[override]
         return len(self.field.bins)
 
-    def fit(self, column: pd.Series, y: Floats | None = None) -> None:
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         cuts = Cuts(self.field, column, y)
         self.missing, self.mass = cuts.missing, cuts.all_mass
         self.edges = [edges.tolist() for edges in cuts.edges]

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import MISSING, NUM_SPECIAL, RARE, Codec
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import Ids, to_texts
@@ -32,7 +33,7 @@ class CategoricalCodec(Codec):
     def size(self) -> int:  # type: ignore[override]
         return NUM_SPECIAL + len(self.keys)
 
-    def fit(self, column: pd.Series, y: Floats | None = None) -> None:
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         codes, keys = to_texts(column, strict=True)
         self.missing = float((codes < 0).mean())
         self._learn(codes, keys)
@@ -82,7 +83,7 @@ class MultiCodec(CategoricalCodec):
     kind = 'multi'
     state_names = ('missing', 'slots')
 
-    def fit(self, column: pd.Series, y: Floats | None = None) -> None:
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         row, members = self._explode(column)
         codes, keys = to_texts(members, strict=True)
         self._learn(codes, keys)

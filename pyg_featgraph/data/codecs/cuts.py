@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pyg_featgraph.data.bins import (
+    Labels,
     has_mass,
     quantile_edges,
     tree_edges,
@@ -31,7 +32,7 @@ class Cuts:
     """
 
     def __init__(
-        self, field: Field, column: pd.Series, y: Floats | None
+        self, field: Field, column: pd.Series, y: Labels | None
     ) -> None:
         x = to_numbers(column)
         there = ~np.isnan(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import (
     MISSING,
     NUMBER,
@@ -27,7 +28,7 @@ class NumericCodec(Codec):
     def _makes_sense(self) -> bool:
         return are_floats([self.mean, self.std], 2) and self.std > 0
 
-    def fit(self, column: pd.Series, y: Floats | None = None) -> None:
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         x = to_numbers(column)
         self.missing = float(np.isnan(x).mean())
         x = x[~np.isnan(x)]

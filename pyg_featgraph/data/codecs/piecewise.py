@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import (
     MISSING,
     NUM_SPECIAL,
@@ -67,7 +68,7 @@ class PiecewiseLinearCodec(Codec):
     def slots(self) -> int:  # type: ignore[override]
         return 2 * len(self.field.bins)
 
-    def fit(self, column: pd.Series, y: Floats | None = None) -> None:
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         cuts = Cuts(self.field, column, y)
         self.missing, self.mass = cuts.missing, cuts.all_mass
         ends = [*cuts.values[:1], *cuts.values[-1:]]

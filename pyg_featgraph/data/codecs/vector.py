@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import (
     MISSING,
     NUMBER,
@@ -42,7 +43,7 @@ class VectorCodec(Codec):
     def size(self) -> int:  # type: ignore[override]
         return 1 + self.slots
 
-    def fit(self, column: pd.Series, y: Floats | None = None) -> None:
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         self.missing = float(column.isna().mean())
         kept = column[column.notna()]
         if kept.empty:
