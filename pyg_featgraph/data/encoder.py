@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.choice import Choice, choose, describe
 from pyg_featgraph.data.codecs import Codec, make_codec
 from pyg_featgraph.data.info import FieldInfo
