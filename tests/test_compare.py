@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 import compare
 from comparison import boosted, registry, settings, tables, tabm_net
 from comparison.contestants import Contestant, Outcome
+from comparison.tasks import MAIN
 
 OTHERS = ('sklearn-lr', 'lightgbm', 'xgboost', 'catboost', 'tabm')
 
@@ -187,7 +188,7 @@ def test_settings(tmp_path, monkeypatch):
     assert json.loads(path.read_text())['settings'] == {'at': rate}
 
 
-@pytest.mark.parametrize('task', tables.TASKS)
+@pytest.mark.parametrize('task', MAIN)
 def test_others(task, tmp_path, monkeypatch):
     monkeypatch.setattr(boosted, 'TREES', 100)
     monkeypatch.setattr(tabm_net, 'EPOCHS', 20)
