@@ -168,16 +168,16 @@ def test_settings(tmp_path, monkeypatch):
     args = ('--contestants', 'guess', '--seeds', 1, '--tune', '--trials')
     with pytest.warns(UserWarning, match='too high'):
         run(tmp_path, *args, 12)
-    # Defaults, trials, and the cell with the best of them:
-    assert len(calls) == 1 + 12 + 1
+    # The trials, of which the defaults are one, and the cell:
+    assert len(calls) == 12 + 1
     rate = table.labels[1].mean()
     best = min((x for x in calls if x <= 0.9), key=lambda x: abs(x - rate))
     assert calls[-1] == best
     path = tmp_path / 'out' / 'settings' / 'table' / 'guess.json'
     assert json.loads(path.read_text())['settings'] == {'at': best}
-    # What has been tried is not tried again:
+    # What has been tried is not tried again; a cell is, with new settings:
     run(tmp_path, *args, 14)
-    assert len(calls) == pytest.approx(14 + 2, abs=1)
+    assert len(calls) in (14 + 1, 14 + 2)
     # Trials without gain leave the defaults:
     calls.clear()
     path = tmp_path / 'kept.json'
