@@ -13,6 +13,8 @@ from pyg_featgraph.nn.dense import (
     FieldLinear,
     FirstOrder,
     GroupedMLP,
+    MemberLinear,
+    MemberMLP,
     SumReadout,
 )
 from pyg_featgraph.nn.edge import (
@@ -27,9 +29,10 @@ from pyg_featgraph.nn.edge import (
     derive_interactions,
     make_edge,
 )
-from pyg_featgraph.nn.effects import pair_effects
+from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import (
     FieldEmbedding,
+    MemberScale,
     NodeEmbedding,
     RaggedEmbedding,
 )
@@ -82,6 +85,9 @@ __all__ = [
     'InteractionConv',
     'FieldLinear',
     'GroupedMLP',
+    'MemberLinear',
+    'MemberMLP',
+    'MemberScale',
     'InteractionLayer',
     'FirstOrder',
     'SumReadout',
@@ -94,6 +100,7 @@ __all__ = [
     'make_head',
     'FieldModel',
     'Nodes',
+    'joint_effects',
     'LR',
     'FM',
     'DNN',
@@ -105,5 +112,4 @@ __all__ = [
     'FiGNN',
     'FIVES',
     'GraphFM',
-    'pair_effects',
 ]
