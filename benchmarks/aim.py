@@ -108,7 +108,7 @@ def main():
         results, models = train_all(args, parts, planted, seed)
         times = inference_times(models, parts[2])
         for name, model in models.items():
-            p = predict(model, parts[2]).double().sigmoid().numpy()
+            p = predict(model, parts[2]).double().numpy()
             values = {
                 'auc': roc_auc_score(y, p),
                 'loss': log_loss(y, p),

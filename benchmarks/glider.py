@@ -64,7 +64,7 @@ def train(args, name, parts, schema, seed, dim=16):
             enable_progress_bar=False,
         )
     y = parts[2][schema.label].to_numpy()
-    p = predict(model, tables[2]).double().sigmoid().numpy()
+    p = predict(model, tables[2]).double().numpy()
     return (
         model,
         tables,

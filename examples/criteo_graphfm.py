@@ -262,13 +262,12 @@ def main():
             f'{by_edges.precision_at(k, pairs):.2f} by edge weights'
         )
 
-    logits = predict(model, test)
-    chosen = heat_map_rows(logits, test.y)
+    p = predict(model, test)
+    chosen = heat_map_rows(p, test.y)
     weights = model.edge_weights(test.batch(chosen))
     average = model.edge_weights(test.batch(slice(0, 1024)))
     titles = [
-        f'label {test.y[row]:.0f}, predicted {logits[row].sigmoid():.2f}'
-        for row in chosen
+        f'label {test.y[row]:.0f}, predicted {p[row]:.2f}' for row in chosen
     ]
     panels = [[w[i] for w in weights] for i in range(len(chosen))]
     panels.append([w.mean(0) for w in average])

@@ -54,9 +54,9 @@ def parse_args():
     add(
         '--by',
         choices=['effect', 'edges'],
-        help='rank by what a pair does to the logit, or by the searched '
-        'edges (default: effect for order 2, else edges, which have '
-        'interactions of all orders)',
+        default='effect',
+        help='rank by what interactions do to the logit, or by the searched '
+        'edges (default: effect)',
     )
     add(
         '--top',
@@ -140,12 +140,13 @@ def main():
         seed=args.seed,
         enable_progress_bar=not args.no_progress,
     )
-    by = args.by or ('effect' if args.order == 2 else 'edges')
-    found = model.interactions(tables[0], by=by)
+    by_effect = args.by == 'effect'
+    found = result.interactions if by_effect else result.derived
     found.save(args.output / 'interactions.json')
     planted = {frozenset(fields) for fields in truth or ()}
     print(
-        f'\n{len(found)} interactions by {by}' + ' (* planted)' * bool(planted)
+        f'\n{len(found)} interactions by {args.by}'
+        + ' (* planted)' * bool(planted)
     )
     for rank, entry in enumerate(found.top(args.top), start=1):
         mark = '*' if frozenset(entry.fields) in planted else ' '

@@ -61,6 +61,7 @@ class FieldBatch(Batch):
         info: FieldInfo,
         y: Tensor | None = None,
         drop_absent: bool = False,
+        sample_weight: Tensor | None = None,
     ) -> FieldBatch:
         r"""Creates a batch from the columns of encoded rows.
 
@@ -73,6 +74,8 @@ class FieldBatch(Batch):
             drop_absent (bool, optional): If set to :obj:`True`, a missing
                 field is no node, and false in the mask.
                 (default: :obj:`False`)
+            sample_weight (torch.Tensor, optional): How much each row counts,
+                with shape :math:`(B)`. (default: :obj:`None`)
         """
         out = cls(_base_cls=FieldGraph)
         # Plain attributes rather than entries of the store, since they
@@ -83,6 +86,8 @@ class FieldBatch(Batch):
         out.slot_value = slot_value
         if y is not None:
             out.y = y
+        if sample_weight is not None:
+            out.sample_weight = sample_weight
         if drop_absent:
             out['mask'] = info.present(slot_index)
         return out
@@ -166,8 +171,9 @@ class FieldBatch(Batch):
             node_value=self.node_value[keep],
             num_nodes=n,
         )
-        if 'y' in self._store:
-            out.y = self.y[idx : idx + 1]
+        for name in ('y', 'sample_weight'):
+            if name in self._store:
+                out[name] = self[name][idx : idx + 1]
         return out
 
     def _lazy(self, key: str) -> Tensor:

@@ -7,14 +7,13 @@ import os
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from pyg_featgraph.data.codecs import make_codec
 from pyg_featgraph.data.info import FieldInfo
-from pyg_featgraph.data.labels import check_labels
+from pyg_featgraph.data.labels import LabelCodec, read_column, read_weights
 from pyg_featgraph.data.schema import FieldSchema
 from pyg_featgraph.data.table import FieldTable
-from pyg_featgraph.data.values import check_frame, to_numbers
+from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.data.vocabulary_file import (
     read_vocabularies,
     write_vocabularies,
@@ -40,12 +39,13 @@ class FieldEncoder:
         test = encoder.transform(test_df)
 
     Args:
-        schema (FieldSchema): The fields and the label.
+        schema (FieldSchema): The fields, the label and the weights.
     """
 
     def __init__(self, schema: FieldSchema) -> None:
         self.schema = schema
         self.codecs = [make_codec(field) for field in schema]
+        self._labels = LabelCodec(schema.task)
         self._info: FieldInfo | None = None
 
     @property
@@ -59,6 +59,13 @@ class FieldEncoder:
             raise RuntimeError('Call fit() with the training rows first')
         return self._info
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        r"""The names of the classes, by the numbers that labels become; none
+        if they are no classes.
+        """
+        return self._labels.classes
+
     def fit(self, df: pd.DataFrame) -> FieldEncoder:
         r"""Learns vocabularies and statistics from the training rows.
 
@@ -69,25 +76,30 @@ class FieldEncoder:
             DataError: If the table is empty or lacks a column, if an entry
                 is none that its column can have (see
                 :mod:`~pyg_featgraph.data.values`), if categories cannot be
-                told apart, or if the label is not 0/1 or has a single class.
+                told apart, or if labels are none that the task of the schema
+                can have or are of a single class.
         """
         check_frame(df, self.schema.names)
         if not len(df):
             raise DataError('The table has no rows')
-        self._labels(df, both=True)
+        label = read_column(df, self.schema.label)
+        if label is not None:
+            self._labels.fit(label)
         for codec in self.codecs:
             codec.fit(df[codec.field.name])
         self._set_info()
         return self
 
     def transform(self, df: pd.DataFrame) -> FieldTable:
-        r"""Encodes a table; its labels are taken along if it has them.
+        r"""Encodes a table; labels and weights are taken along if it has
+        them.
 
         Args:
             df (pandas.DataFrame): The rows to encode.
 
         Raises:
-            DataError: As in :meth:`fit`; a single class is fine here.
+            DataError: As in :meth:`fit`; a single class is fine here, but no
+                unknown one.
         """
         info = self.info
         check_frame(df, self.schema.names)
@@ -99,9 +111,14 @@ class FieldEncoder:
             slots = slice(first, first + codec.slots)
             ids, value[:, slots] = codec.encode(df[codec.field.name])
             index[:, slots] = ids + offset
-        y = self._labels(df)
+        label = read_column(df, self.schema.label)
+        weight = read_column(df, self.schema.weight)
         return FieldTable(
-            torch.from_numpy(index), torch.from_numpy(value), info, y
+            torch.from_numpy(index),
+            torch.from_numpy(value),
+            info,
+            None if label is None else self._labels.encode(label),
+            sample_weight=None if weight is None else read_weights(weight),
         )
 
     def fit_transform(self, df: pd.DataFrame) -> FieldTable:
@@ -118,6 +135,7 @@ class FieldEncoder:
         meta = {
             'schema': self.schema.to_dict(),
             'info': self.info.to_dict(),
+            'classes': self.classes,
             'states': [codec.state() for codec in self.codecs],
         }
         vocabularies = [codec.vocabulary for codec in self.codecs]
@@ -132,12 +150,13 @@ class FieldEncoder:
                 version.
         """
         with reading(path, 'encoder'):
-            meta, vocabularies = read_vocabularies(path, 'encoder')
+            meta, vocabularies, _ = read_vocabularies(path, 'encoder')
             out = cls(FieldSchema.from_dict(meta['schema']))
             for i, (codec, state) in enumerate(
                 zip(out.codecs, meta['states'], strict=True)
             ):
                 codec.load_state(state, vocabularies[i])
+            out._labels.classes = tuple(meta['classes'])
             out._set_info()
             if out.info != FieldInfo.from_dict(meta['info']):
                 raise DataError('its fields are not those of its states')
@@ -150,15 +169,6 @@ class FieldEncoder:
             tuple(codec.slots for codec in self.codecs),
             tuple(codec.kind for codec in self.codecs),
         )
-
-    def _labels(self, df: pd.DataFrame, both: bool = False) -> Tensor | None:
-        label = self.schema.label
-        if label is None or label not in df.columns:
-            return None
-        check_frame(df, [label])
-        y = torch.from_numpy(to_numbers(df[label]).astype(np.float32))
-        check_labels(y, f"Column '{label}'", list(df.index), both)
-        return y
 
     def __repr__(self) -> str:
         fitted = self._info is not None

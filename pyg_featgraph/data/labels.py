@@ -1,58 +1,133 @@
-r"""Labels of two classes."""
+r"""Labels and weights of rows: the numbers that columns become."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
+import numpy as np
+import pandas as pd
+import torch
 from torch import Tensor
 
+from pyg_featgraph.data.texts import to_texts
+from pyg_featgraph.data.values import check_frame, raise_at, to_numbers
 from pyg_featgraph.errors import DataError
 
+#: What labels are: two classes, several, or numbers.
+TASKS = ('binary', 'multiclass', 'regression')
 
-def wrong_labels(y: Tensor) -> Tensor:
-    r"""The positions of entries that are neither 0 nor 1.
+
+class LabelCodec:
+    r"""Turns a column of labels into numbers: classes are numbered in their
+    order, that of numbers if all of them are some, and numbers stay what they
+    are.
+
+    Classes are told apart as categories are, see
+    :mod:`pyg_featgraph.data.values`: 1, 1.0, :obj:`True` and :obj:`"1"` are
+    one.
 
     Args:
-        y (torch.Tensor): The labels, with shape :math:`(R)`.
+        task (str): :obj:`"binary"`, :obj:`"multiclass"` or
+            :obj:`"regression"`.
     """
-    return ((y != 0) & (y != 1)).nonzero().flatten()
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+        #: The names of the classes, by their numbers.
+        self.classes: tuple[str, ...] = ('0', '1') if task == 'binary' else ()
+
+    def fit(self, column: pd.Series) -> None:
+        r"""Learns the classes from training rows.
+
+        Args:
+            column (pandas.Series): The labels.
+
+        Raises:
+            DataError: If a label is missing or none that the task has, or if
+                there is a single one.
+        """
+        if self.task == 'regression':
+            self.encode(column)
+            return
+        codes, texts = to_texts(column)
+        _check_complete(column, codes < 0)
+        are_numbers = all(_is_number(text) for text in texts)
+        classes = sorted(texts, key=float if are_numbers else None)
+        if len(classes) == 1:
+            raise DataError(
+                f"Column '{column.name}': all {len(column)} labels are "
+                f'{classes[0]!r}, but training needs several classes'
+            )
+        if self.task == 'binary' and len(classes) > 2:
+            raise_at(
+                column,
+                ~np.isin(codes, np.bincount(codes).argsort()[-2:]),
+                'is the label of a third class, but a binary task has two: see '
+                "'task' of FieldSchema if there are more, or if labels are "
+                'numbers',
+            )
+        self.classes = tuple(classes)
+
+    def encode(self, column: pd.Series) -> Tensor:
+        r"""The numbers of labels, with shape :math:`(R)`.
+
+        Args:
+            column (pandas.Series): The labels.
+
+        Raises:
+            DataError: If a label is missing, no number or of an unknown class.
+        """
+        if self.task == 'regression':
+            y = to_numbers(column)
+            _check_complete(column, np.isnan(y))
+            return torch.from_numpy(y.astype(np.float32))
+        codes, texts = to_texts(column)
+        _check_complete(column, codes < 0)
+        numbers = pd.Index(self.classes).get_indexer(texts)[codes]
+        if (numbers < 0).any():
+            known = ', '.join(map(repr, self.classes[:8]))
+            raise_at(
+                column,
+                numbers < 0,
+                f'is none of the {len(self.classes)} classes ({known})',
+            )
+        return torch.from_numpy(numbers.astype(np.float32))
 
 
-def check_labels(
-    y: Tensor,
-    where: str = "'y'",
-    rows: Sequence[Any] | None = None,
-    both: bool = False,
-) -> None:
-    r"""Checks that labels are 0 or 1.
+def read_weights(column: pd.Series) -> Tensor:
+    r"""The weights of rows, with shape :math:`(R)`.
 
     Args:
-        y (torch.Tensor): The labels, with shape :math:`(R)`.
-        where (str, optional): What holds them. (default: :obj:`"'y'"`)
-        rows (list, optional): The names of the rows. (default: their
-            positions)
-        both (bool, optional): Whether each class has to occur, as training
-            needs it. (default: :obj:`False`)
+        column (pandas.Series): The weights.
 
     Raises:
-        DataError: If a label is something else, or a class does not occur.
+        DataError: If a weight is missing, no number or negative.
     """
-    if y.dim() != 1:
+    weight = to_numbers(column)
+    _check_complete(column, np.isnan(weight))
+    if (weight < 0).any():
+        raise_at(column, weight < 0, 'is negative, and hence no weight')
+    return torch.from_numpy(weight.astype(np.float32))
+
+
+def read_column(df: pd.DataFrame, name: str | None) -> pd.Series | None:
+    r"""A column that a table may have or not."""
+    if name is None or name not in df.columns:
+        return None
+    check_frame(df, [name])
+    return df[name]
+
+
+def _check_complete(column: pd.Series, missing: np.ndarray) -> None:
+    if missing.any():
+        at = int(np.flatnonzero(missing)[0])
         raise DataError(
-            f'{where}: labels must have shape [num_rows] (got {list(y.size())})'
+            f"Column '{column.name}', row {column.index[at]!r}: there is no "
+            f'value ({int(missing.sum())} such of {len(column)} rows). Drop '
+            'these rows'
         )
-    wrong = wrong_labels(y)
-    if len(wrong):
-        at = int(wrong[0])
-        raise DataError(
-            f'{where}, row {at if rows is None else rows[at]!r}: '
-            f'{y[at].item():g} is not a label, 0 or 1 ({len(wrong)} such of '
-            f'{len(y)} rows). Number the two classes so, and drop rows '
-            'without a label'
-        )
-    if both and not (y.any() and not y.all()):
-        raise DataError(
-            f'{where}: all {len(y)} labels are {int(y.any())}; training needs '
-            'both classes'
-        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

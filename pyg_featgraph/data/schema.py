@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
+from pyg_featgraph.data.labels import TASKS
 from pyg_featgraph.data.values import check_frame, is_broken, to_objects
 from pyg_featgraph.errors import DataError
 
@@ -117,16 +118,24 @@ class Field:
 
 @dataclass(frozen=True)
 class FieldSchema:
-    r"""The fields of a table, in node order, and the name of the label.
+    r"""The fields of a table, in node order, and the columns of labels and
+    weights.
 
     Args:
         fields (tuple of Field): One entry for each column that is used.
-        label (str, optional): The name of the 0/1 label column.
+        label (str, optional): The name of the label column.
             (default: :obj:`None`)
+        weight (str, optional): The name of the column that tells how much
+            each row counts. (default: :obj:`None`)
+        task (str, optional): What labels are: :obj:`"binary"` (two classes of
+            any names), :obj:`"multiclass"` (several) or :obj:`"regression"`
+            (numbers, also counts and grades). (default: :obj:`"binary"`)
     """
 
     fields: tuple[Field, ...]
     label: str | None = None
+    weight: str | None = None
+    task: str = 'binary'
 
     def __post_init__(self) -> None:
         object.__setattr__(self, 'fields', tuple(self.fields))
@@ -136,10 +145,18 @@ class FieldSchema:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f'Field names must be unique (twice: {repeated})')
-        if not isinstance(self.label, str | None):
-            raise TypeError(f"'label' must be a text (got {self.label!r})")
-        if self.label in names:
-            raise ValueError(f"The label '{self.label}' is also a field")
+        for role in ('label', 'weight'):
+            name = getattr(self, role)
+            if not isinstance(name, str | None):
+                raise TypeError(f"'{role}' must be a text (got {name!r})")
+            if name in names:
+                raise ValueError(f"The {role} '{name}' is also a field")
+        if self.label is not None and self.label == self.weight:
+            raise ValueError(f"The label '{self.label}' is also the weight")
+        if self.task not in TASKS:
+            raise ValueError(
+                f"'task' must be one of {TASKS} (got {self.task!r})"
+            )
 
     @classmethod
     def infer(
@@ -147,6 +164,8 @@ class FieldSchema:
         df: pd.DataFrame,
         label: str | None = None,
         overrides: Mapping[str, Mapping[str, Any]] | None = None,
+        weight: str | None = None,
+        task: str = 'binary',
         **defaults: Any,
     ) -> FieldSchema:
         r"""Reads the kinds of the columns from a :class:`~pandas.DataFrame`.
@@ -162,12 +181,16 @@ class FieldSchema:
                 :class:`Field` that differ, *e.g.*,
                 :obj:`{"zip": {"kind": "categorical", "min_count": 5}}`.
                 (default: :obj:`None`)
+            weight (str, optional): The column of weights.
+                (default: :obj:`None`)
+            task (str, optional): What labels are, as above.
+                (default: :obj:`"binary"`)
             **defaults: Arguments of :class:`Field` for all columns to whose
                 kind they apply, *e.g.*, :obj:`transform="standard"`.
 
         Raises:
-            DataError: If :obj:`label` or an overridden column is missing, or
-                if names of columns are not distinct strings.
+            DataError: If :obj:`label`, :obj:`weight` or an overridden column
+                is missing, or if names of columns are not distinct strings.
         """
         check_frame(df, df.columns)
         overrides = dict(overrides or {})
@@ -175,10 +198,9 @@ class FieldSchema:
         for name in defaults:
             if name not in known[1:]:
                 raise TypeError(f"'{name}' is not an option of a field")
+        roles = [name for name in (label, weight) if name is not None]
         unknown = [
-            name
-            for name in [*overrides, *([label] if label else [])]
-            if name not in df.columns
+            name for name in [*overrides, *roles] if name not in df.columns
         ]
         if unknown:
             raise DataError(
@@ -187,7 +209,7 @@ class FieldSchema:
             )
         fields = []
         for column in df.columns:
-            if column == label:
+            if column in roles:
                 continue
             options = dict(overrides.get(column, {}))
             kind = options.setdefault(
@@ -197,7 +219,7 @@ class FieldSchema:
                 if kind == 'numeric' or name not in ('transform', 'bins'):
                     options.setdefault(name, value)
             fields.append(Field(name=column, **options))
-        return cls(tuple(fields), label)
+        return cls(tuple(fields), label, weight, task)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -227,7 +249,8 @@ class FieldSchema:
             Field(**{**field, 'bins': tuple(field.get('bins', ()))})
             for field in values['fields']
         ]
-        return cls(tuple(fields), values.get('label'))
+        roles = {k: values[k] for k in ('label', 'weight', 'task')}
+        return cls(tuple(fields), **roles)
 
     def __len__(self) -> int:
         return len(self.fields)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from pyg_featgraph.data.batch import FieldBatch
 from pyg_featgraph.data.info import FieldInfo
-from pyg_featgraph.data.labels import check_labels
+from pyg_featgraph.errors import DataError
 
 
 class FieldTable(Dataset[Any]):
@@ -29,14 +29,17 @@ class FieldTable(Dataset[Any]):
         slot_value (torch.Tensor): The values of the slots, with shape
             :math:`(R, S)`.
         info (FieldInfo): The layout of the fields.
-        y (torch.Tensor, optional): The labels, with shape :math:`(R)`,
-            0 or 1. (default: :obj:`None`)
+        y (torch.Tensor, optional): The labels, with shape :math:`(R)`; what
+            they have to be is up to the head of a model.
+            (default: :obj:`None`)
         drop_absent (bool, optional): Whether missing fields are left out of
             the graphs. It may be changed at any time, and parts of the table
             take it over. (default: :obj:`False`)
+        sample_weight (torch.Tensor, optional): How much each row counts, with
+            shape :math:`(R)`. (default: all rows are alike)
 
     Raises:
-        DataError: If a label is neither 0 nor 1.
+        DataError: If a label or weight is not finite, or a weight negative.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class FieldTable(Dataset[Any]):
         info: FieldInfo,
         y: Tensor | None = None,
         drop_absent: bool = False,
+        sample_weight: Tensor | None = None,
     ) -> None:
         sizes = [list(x.size()) for x in (slot_index, slot_value)]
         if sizes[0] != sizes[1] or sizes[0][1:] != [info.num_slots]:
@@ -54,17 +58,21 @@ class FieldTable(Dataset[Any]):
                 f'[*, {info.num_slots}] (got {sizes[0]} and {sizes[1]})'
             )
         if y is not None:
-            if y.size() != slot_index.size()[:1]:
-                raise ValueError(
-                    f"'y' must have shape [{sizes[0][0]}] (got "
-                    f'{list(y.size())})'
+            _check_per_row('y', y, sizes[0][0])
+        if sample_weight is not None:
+            _check_per_row('sample_weight', sample_weight, sizes[0][0])
+            if (sample_weight < 0).any():
+                at = int(sample_weight.argmin())
+                raise DataError(
+                    f"'sample_weight', row {at}: {sample_weight[at]:g} is "
+                    'negative'
                 )
-            check_labels(y)
         self.slot_index = slot_index
         self.slot_value = slot_value
         self.info = info
         self.y = y
         self.drop_absent = drop_absent
+        self.sample_weight = sample_weight
 
     def __len__(self) -> int:
         return self.slot_index.size(0)
@@ -89,8 +97,9 @@ class FieldTable(Dataset[Any]):
             self.slot_index[rows].long(),
             self.slot_value[rows],
             self.info,
-            None if self.y is None else self.y[rows],
+            _at(self.y, rows),
             self.drop_absent,
+            _at(self.sample_weight, rows),
         )
 
     def subset(self, rows: slice | Tensor | Sequence[int]) -> FieldTable:
@@ -99,8 +108,9 @@ class FieldTable(Dataset[Any]):
             self.slot_index[rows],
             self.slot_value[rows],
             self.info,
-            None if self.y is None else self.y[rows],
+            _at(self.y, rows),
             self.drop_absent,
+            _at(self.sample_weight, rows),
         )
 
     def split(
@@ -129,4 +139,25 @@ class FieldTable(Dataset[Any]):
             f'{self.__class__.__name__}({len(self)}, '
             f'num_fields={self.info.num_fields}, '
             f'num_embeddings={self.info.num_embeddings})'
+        )
+
+
+def _at(
+    x: Tensor | None, rows: slice | Tensor | Sequence[int]
+) -> Tensor | None:
+    return None if x is None else x[rows]
+
+
+def _check_per_row(name: str, x: Tensor, num_rows: int) -> None:
+    if list(x.size()) != [num_rows]:
+        raise ValueError(
+            f"'{name}' must have shape [{num_rows}] (got {list(x.size())})"
+        )
+    wrong = (~x.isfinite()).nonzero().flatten()
+    if len(wrong):
+        at = int(wrong[0])
+        raise DataError(
+            f"'{name}', row {at}: {x[at].item():g} is not a finite number "
+            f'({len(wrong)} such of {num_rows} rows): correct or drop these '
+            'rows'
         )

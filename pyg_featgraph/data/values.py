@@ -88,7 +88,8 @@ def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
     r"""Raises a :class:`DataError` that names the first wrong entry."""
     at = int(np.flatnonzero(wrong)[0])
     try:
-        value = repr(column.iloc[at])
+        entry = column.iloc[at]
+        value = repr(entry.item() if isinstance(entry, np.generic) else entry)
     except ValueError:  # An integer with thousands of digits.
         value = f'an entry of type {type(column.iloc[at]).__name__}'
     raise DataError(

@@ -46,15 +46,17 @@ def convert(
             mask = np.array([not _is_utf8(value.as_py()) for value in raw])
             check(mask, name, raw, 'is not UTF-8')
             values = pc.if_else(pa.array(mask), None, values)
-        if name == text.label:
+        if name == text.label and text.labels is not None:
             texts = pc.utf8_trim_whitespace(values)
             at = pc.index_in(texts, pa.array(text.labels, pa.large_string()))
             at = at.fill_null(-1).to_numpy()
             check(at < 0, name, texts, f'is no label {list(text.labels)}')
             columns[name] = np.array(list(text.labels.values()), np.int8)[at]
-        elif name in text.numeric:
+        elif name in text.numeric or name == text.label:
             number = _to_float(values)
-            mask = ~np.isfinite(number) & values.is_valid().to_numpy(False)
+            mask = ~np.isfinite(number)
+            if name != text.label:
+                mask &= values.is_valid().to_numpy(False)
             check(mask, name, values, 'is not a finite number')
             columns[name] = number
         else:

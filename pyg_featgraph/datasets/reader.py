@@ -25,7 +25,7 @@ def read_text(
 ) -> Iterator[pd.DataFrame]:
     r"""Reads a file block by block.
 
-    Numeric columns come as floats, the label as 0 or 1 and all others as
+    Numeric columns come as floats, the label as a number and all others as
     strings, missing entries as NaN. Empty lines at the end, which some
     originals have, are passed over.
 

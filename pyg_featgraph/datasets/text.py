@@ -58,7 +58,8 @@ class TextFormat:
         names (tuple of str): The columns of the file, in order.
         numeric (tuple of str): Those that hold numbers.
         label (str): The one that holds the label.
-        labels (dict): The label of each text that may stand there.
+        labels (dict, optional): The label of each text that may stand
+            there; :obj:`None` if it is a number. (default: 0 and 1)
         delimiter (str): What separates columns, a character or the same
             twice. (default: :obj:`","`)
         header (bool): Whether the first line holds the names.
@@ -79,7 +80,7 @@ class TextFormat:
     names: tuple[str, ...]
     numeric: tuple[str, ...]
     label: str
-    labels: Mapping[str, int] = field(
+    labels: Mapping[str, int] | None = field(
         default_factory=lambda: {'0': 0, '1': 1, '0.0': 0, '1.0': 1}
     )
     delimiter: str = ','

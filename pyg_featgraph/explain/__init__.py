@@ -9,6 +9,7 @@ from pyg_featgraph.explain.glider import (
     count_interactions,
     glider,
     significant_count,
+    split_agreement,
 )
 from pyg_featgraph.explain.local import LocalInteractions
 from pyg_featgraph.explain.madex import detect_interactions, madex
@@ -67,4 +68,5 @@ __all__ = [
     'prune_redundant',
     'r_precision',
     'significant_count',
+    'split_agreement',
 ]

@@ -29,7 +29,7 @@ from pyg_featgraph.nn.edge import (
     derive_interactions,
     make_edge,
 )
-from pyg_featgraph.nn.effects import pair_effects
+from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import (
     FieldEmbedding,
     MemberScale,
@@ -100,6 +100,7 @@ __all__ = [
     'make_head',
     'FieldModel',
     'Nodes',
+    'joint_effects',
     'LR',
     'FM',
     'DNN',
@@ -111,5 +112,4 @@ __all__ = [
     'FiGNN',
     'FIVES',
     'GraphFM',
-    'pair_effects',
 ]

@@ -1,6 +1,9 @@
-r"""How strongly pairs of fields interact in the logits of a model."""
+r"""How strongly sets of fields interact in the logits of a model."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -10,62 +13,74 @@ from pyg_featgraph.data import FieldBatch, FieldTable
 
 
 @torch.no_grad()
-def pair_effects(
+def joint_effects(
     model: torch.nn.Module,
     table: FieldTable,
+    sets: Iterable[Sequence[int]] | None = None,
     num_rows: int = 256,
     batch_size: int = 2048,
     seed: int = 0,
     progress: bool = False,
 ) -> Tensor:
-    r"""How strongly each pair of fields interacts in the logits of a model.
+    r"""How strongly sets of fields interact in the logits of a model, row by
+    row.
 
-    With :math:`f_{\setminus S}` the logit of a row in which the fields
-    :math:`S` are taken from another row,
+    With :math:`f_{\setminus T}` the logit of a row in which the fields
+    :math:`T` are taken from another row, the mean over rows of
 
     .. math::
-        I_{ij}^2 = \frac{1}{4} \, \mathbb{E} \left[ f - f_{\setminus i} -
-        f_{\setminus j} + f_{\setminus ij} \right]^2,
+        2^{-|S|} \Big( \sum_{T \subseteq S} (-1)^{|T|} f_{\setminus T} \Big)^2
 
-    which is zero if no term of the model contains both fields, and the
-    standard deviation of their joint term if fields are independent and there
-    is one term. It is the square root of the superset importance of the
-    `"Estimating Mean Dimensionality of Analysis of Variance Decompositions"
+    is the superset importance of the `"Estimating Mean Dimensionality of
+    Analysis of Variance Decompositions"
     <https://doi.org/10.1198/016214505000001410>`_ paper, estimated by
-    exchanging fields between rows.
+    exchanging fields between rows: the variance of all terms of the model
+    that contain the fields :math:`S` together, if fields are independent. It
+    is zero if there is no such term. A set has at least the importance of
+    those that contain it.
 
     Args:
-        model (torch.nn.Module): A model with :obj:`model(batch) -> logits`.
+        model (torch.nn.Module): A model with :obj:`model(batch) -> logits`,
+            of one output or several, over which the mean is taken.
         table (FieldTable): The rows to draw from.
-        num_rows (int, optional): The number of rows to draw; the model is
-            evaluated on :math:`n (n + 1) / 2` variants of each.
-            (default: :obj:`256`)
+        sets (list of tuple, optional): The sets, as indices of fields.
+            (default: all pairs)
+        num_rows (int, optional): The number of rows to draw, each with a
+            partner of its own, so that rows are independent; at most half of
+            the table. The model is evaluated on a variant of each for every
+            subset of one of the sets. (default: :obj:`256`)
         batch_size (int, optional): The number of rows at a time.
             (default: :obj:`2048`)
         seed (int, optional): The seed of the draw. (default: :obj:`0`)
         progress (bool, optional): Whether to show a progress bar.
             (default: :obj:`False`)
 
-    Returns:
-        torch.Tensor: The symmetric strengths, with shape :math:`(n, n)` and
-        zeros on the diagonal.
+    Shapes:
+        - **output:** :math:`(|\mathcal{S}|, R)` for :math:`R` rows, in double
+          precision
+
+    Raises:
+        ValueError: If the table has a single row, or a set no fields or one
+            that does not exist.
     """
     info, n = table.info, table.info.num_fields
+    chosen = [tuple(s) for s in combinations(range(n), 2)]
+    if sets is not None:
+        chosen = [tuple(sorted(s)) for s in sets]
+    for s in chosen:
+        if not s or len({*s}) < len(s) or not 0 <= s[0] <= s[-1] < n:
+            raise ValueError(f'{s} is no set of some of {n} fields')
+    size = min(num_rows, len(table) // 2)
+    if size < 1:
+        raise ValueError('Effects need two rows to exchange fields between')
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
-    size = min(num_rows, len(table))
-    rows = torch.randperm(len(table), generator=generator)[:size]
-    base = table.batch(rows)
-    other = table.batch(rows.roll(1))
-    field_of_slot = info.slot_field
-    first, second = torch.triu_indices(n, n).unbind(0)
-    # Every variant: which fields come from the other row.
-    swapped = torch.zeros(first.numel(), n, dtype=torch.bool)
-    swapped[torch.arange(first.numel()), first] = True
-    swapped[torch.arange(first.numel()), second] = True
+    rows = torch.randperm(len(table), generator=generator)
+    base = table.batch(rows[:size])
+    other = table.batch(rows[size : 2 * size])
 
     def logits(swap: Tensor) -> Tensor:
-        slots = swap[:, field_of_slot].unsqueeze(1)
+        slots = swap[:, info.slot_field].unsqueeze(1)
         index = torch.where(slots, other.slot_index, base.slot_index)
         value = torch.where(slots, other.slot_value, base.slot_value)
         batch = FieldBatch.from_rows(
@@ -75,18 +90,35 @@ def pair_effects(
             drop_absent=table.drop_absent,
         )
         out: Tensor = model(batch.to(device))
-        return out.cpu().view(-1, size)
+        return out.cpu().double().view(len(swap), size, -1)
 
+    # Every variant once: which fields come from the other row.
+    subsets = {(), *(t for s in chosen for t in _subsets(s))}
+    variants = {t: i for i, t in enumerate(sorted(subsets))}
+    swapped = torch.zeros(len(variants), n, dtype=torch.bool)
+    for t, i in variants.items():
+        swapped[i, list(t)] = True
     was_training = model.training
     model.eval()
-    plain = logits(torch.zeros(1, n, dtype=torch.bool))[0].double()
-    parts = torch.split(swapped, max(1, batch_size // size))
-    outs = [logits(part).double() for part in tqdm(parts, disable=not progress)]
+    parts = swapped.split(max(1, batch_size // size))
+    values = torch.cat(
+        [logits(part) for part in tqdm(parts, disable=not progress)]
+    )
     model.train(was_training)
+    out = values.new_empty(len(chosen), size)
+    for order in {len(s) for s in chosen}:
+        of_order = [i for i, s in enumerate(chosen) if len(s) == order]
+        index = torch.tensor(
+            [[variants[t] for t in _subsets(chosen[i])] for i in of_order]
+        )
+        joint = values.new_zeros(len(of_order), *values.shape[1:])
+        for t, column in zip(_subsets(range(order)), index.t(), strict=True):
+            joint += (-1) ** len(t) * values[column]
+        out[of_order] = joint.square().mean(-1) / 2**order
+    return out
 
-    change = torch.zeros(n, n, size, dtype=torch.double)
-    change[first, second] = torch.cat(outs) - plain
-    single = change.diagonal().t()
-    joint = change - single.unsqueeze(0) - single.unsqueeze(1)
-    strength = joint.square().mean(-1).sqrt().triu(1) / 2
-    return strength + strength.t()
+
+def _subsets(fields: Sequence[int]) -> list[tuple[int, ...]]:
+    r"""All of them, in an order that depends on their number alone."""
+    sizes = range(len(fields) + 1)
+    return [t for k in sizes for t in combinations(fields, k)]

@@ -7,8 +7,10 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any, ClassVar
 
+import numpy as np
 import safetensors
 import torch
 import torch.nn.functional as F
@@ -21,7 +23,8 @@ from torch_geometric.typing import Adj
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import SEAL, reading, sealing
-from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.interactions import Interaction, InteractionSet
+from pyg_featgraph.intervals import bootstrap_intervals
 from pyg_featgraph.nn.config import (
     Configurable,
     Rule,
@@ -32,8 +35,9 @@ from pyg_featgraph.nn.config import (
     find_class,
     qualified_name,
 )
-from pyg_featgraph.nn.effects import pair_effects
+from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
+from pyg_featgraph.nn.gates.gates import members
 from pyg_featgraph.nn.heads import Head, make_head
 from pyg_featgraph.nn.layout import Nodes, by_member, is_dense
 
@@ -275,6 +279,8 @@ class FieldModel(Configurable, torch.nn.Module):
         seed: int = 0,
         batch_size: int = 2048,
         progress: bool = False,
+        candidates: InteractionSet | None = None,
+        num_bootstraps: int = 200,
     ) -> InteractionSet:
         r"""The interactions that the model has learned, ranked.
 
@@ -282,8 +288,9 @@ class FieldModel(Configurable, torch.nn.Module):
             data (FieldTable, optional): The rows to measure on.
                 (default: :obj:`None`)
             top (int, optional): How many to return. (default: all)
-            by (str, optional): :obj:`"effect"` ranks pairs by what they do to
-                the logits, :func:`~pyg_featgraph.nn.pair_effects`;
+            by (str, optional): :obj:`"effect"` ranks sets of fields by what
+                they do together to the logits, as the root of the mean over
+                rows of :func:`~pyg_featgraph.nn.joint_effects`;
                 :obj:`"edges"`, for models that have some, by the mean over
                 rows and layers of the edge weights. They say where a layer
                 looks, not what the model makes of it.
@@ -295,22 +302,46 @@ class FieldModel(Configurable, torch.nn.Module):
                 effects. (default: :obj:`2048`)
             progress (bool, optional): Whether to show a progress bar, for
                 effects. (default: :obj:`False`)
+            candidates (InteractionSet, optional): What effects are measured
+                of, of any order; details are kept. (default: all pairs)
+            num_bootstraps (int, optional): How often rows are drawn anew for
+                the interval that each effect has as
+                :obj:`detail["interval"]`, which holds the effect over all
+                rows with 95 %; none if it is zero. (default: :obj:`200`)
 
         Raises:
+            DataError: If a candidate has a field that the model has not.
             ValueError: If no rows are given, or if the model has no edges.
         """
         if by == 'edges':
             return self._interactions_by_edges(data, num_rows, seed).top(top)
         if by != 'effect':
             raise ValueError(f"'by' must be 'effect' or 'edges' (got '{by}')")
-        effects = pair_effects(
-            self, self._rows_for(data), num_rows, batch_size, seed, progress
+        if candidates is None:
+            pairs = combinations(self.info.names, 2)
+            candidates = InteractionSet(Interaction(x, 0) for x in pairs)
+        effects = joint_effects(
+            self,
+            self._rows_for(data),
+            [members(x, self.info) for x in candidates],
+            num_rows,
+            batch_size,
+            seed,
+            progress,
         )
-        ranking = InteractionSet.from_matrix(
-            effects.numpy(), self.info.names, self.__class__.__name__
-        )
+        details: list[dict[str, Any]] = [{} for _ in candidates]
+        if num_bootstraps:
+            ends = bootstrap_intervals(effects, num_bootstraps, seed=seed)
+            details = [{'interval': x} for x in np.sqrt(ends).tolist()]
+        source, scores = self.__class__.__name__, effects.mean(-1).sqrt()
         # Below are differences of rounding in single precision:
-        return InteractionSet(x for x in ranking if x.score > 1e-5).top(top)
+        return InteractionSet(
+            Interaction(x.fields, score, source, {**x.detail, **detail})
+            for x, score, detail in zip(
+                candidates, scores.tolist(), details, strict=True
+            )
+            if score > 1e-5
+        ).top(top)
 
     def monitor(self, data: Data) -> dict[str, float]:
         r"""What there is to tell of the edges during training, which shows it

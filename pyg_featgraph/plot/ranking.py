@@ -23,11 +23,14 @@ def plot_interactions(
     top: int | None = 20,
     truth: Iterable[Iterable[str]] | None = None,
 ) -> Figure:
-    r"""Draws the head of a ranking as bars.
+    r"""Draws the head of a ranking as bars, with the intervals of the scores
+    that have one.
 
     Args:
         interactions (InteractionSet): The ranking, or any other sequence of
-            entries with :obj:`fields` and :obj:`score`.
+            entries with :obj:`fields` and :obj:`score`; those with
+            :obj:`detail["interval"]` have a line from its lower to its upper
+            end.
         top (int, optional): How many entries to show, :obj:`None` for all.
             (default: :obj:`20`)
         truth (iterable of tuple, optional): Interactions to mark, such as
@@ -46,6 +49,10 @@ def plot_interactions(
         [x.score for x in shown],
         color=[MARKED if mark else PLAIN for mark in marked],
     )
+    for i, x in enumerate(shown):
+        interval = getattr(x, 'detail', {}).get('interval')
+        if interval is not None:
+            axis.plot(interval, [i, i], color='#333333', linewidth=1)
     names = [' x '.join(map(short, x.fields)) for x in shown]
     axis.set_yticks(range(len(shown)), names, fontsize=8)
     axis.set_ylim(max(len(shown), 1) - 0.4, -0.6)

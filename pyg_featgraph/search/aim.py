@@ -101,6 +101,7 @@ def aim_search(
         ImportError: If Lightning is not installed.
     """
     options, rest = split_options(options or AIMOptions(), kwargs)
+    options = options.for_rows(len(train))
     if model.dim_gate is not None or not model.config['norm']:
         raise ValueError('The model has no gates on normalised interactions')
     search = Search(

@@ -31,7 +31,10 @@ def search_dimensions(search: Search, model: AIM, options: AIMOptions) -> AIM:
         out = with_dim_gates(model)
     gates = out.architecture_parameters()
     batches = FieldGraphLoader(
-        search.data.train, options.batch_size, shuffle=True, seed=options.seed
+        search.data.train,
+        search.data.batch_size,
+        shuffle=True,
+        seed=options.seed,
     )
     module = GateModule(
         out,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import chain, combinations
 from typing import Any
 
 import torch
 
 from pyg_featgraph.data import FieldTable
 from pyg_featgraph.errors import require
-from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.nn import FIVES
 from pyg_featgraph.search.stages import Search, SearchOptions
 from pyg_featgraph.training import FitResult
@@ -56,14 +57,18 @@ class SearchResult:
     r"""What a search has found.
 
     Args:
-        interactions (InteractionSet): The interactions, which are also in
-            :obj:`interactions.json` of the directory.
+        interactions (InteractionSet): The interactions by their effect on the
+            logits of validation rows, which are also in
+            :obj:`interactions.json` of the directory: all pairs, and of each
+            higher order the first of :obj:`derived`, as many as pairs at most.
+        derived (InteractionSet): The interactions that the edges spell out.
         searched (FitResult): The end of the search.
         retrained (FitResult, optional): The training with fixed edges, if
             there was one.
     """
 
     interactions: InteractionSet
+    derived: InteractionSet
     searched: FitResult
     retrained: FitResult | None = None
 
@@ -91,6 +96,10 @@ def fives_search(
     The weights of the model are learned on training rows, its edges on
     validation rows, in turns, while the temperature falls so that soft edges
     become hard. A model is trained for all epochs; the last one counts.
+
+    What the edges spell out says where a layer looks, not what the model makes
+    of it: as crosses of other models the interactions that come first by
+    effect are worth more. So the search ranks by effect, which needs no labels.
 
     Args:
         model (FIVES): The model.
@@ -122,6 +131,7 @@ def fives_search(
     if adjacency is None:
         raise ValueError("Only edges of the kind 'adjacency' are searched")
     options, rest = split_options(options or FIVESOptions(), kwargs)
+    options = options.for_rows(len(train))
     search = Search(
         model,
         (train, valid, test),
@@ -135,10 +145,11 @@ def fives_search(
     module = BilevelModule(model, valid, options, options.temperature)
     with search:
         searched = search.train('search', module)
-        found = model.derive()
+        derived = model.derive()
+        found = _rank(model, derived, valid, options.seed)
         found.save(search.directory / 'interactions.json')
         if options.retrain is None:
-            return SearchResult(found, searched)
+            return SearchResult(found, derived, searched)
         if options.retrain == 'scratch':
             edges = adjacency.state_dict()
             edges = {name: value.clone() for name, value in edges.items()}
@@ -148,4 +159,17 @@ def fives_search(
             adjacency.load_state_dict(edges)
         model.freeze()
         retrained = search.retrain(options.retrain, model)
-        return SearchResult(found, searched, retrained)
+        return SearchResult(found, derived, searched, retrained)
+
+
+def _rank(
+    model: FIVES, derived: InteractionSet, valid: FieldTable, seed: int
+) -> InteractionSet:
+    pairs = [Interaction(x, 0.0) for x in combinations(model.info.names, 2)]
+    higher = [
+        derived.of_order(order).top(len(pairs))
+        for order in range(3, model.config['max_order'] + 1)
+    ]
+    return model.interactions(
+        valid, seed=seed, candidates=InteractionSet(chain(pairs, *higher))
+    )

@@ -47,11 +47,12 @@ class SearchOptions(TrainingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_choice('retrain', None, 'scratch', 'finetune')
-        if self.patience is not None:
-            raise ValueError(
-                "A search runs all epochs: 'patience' belongs into "
-                "'retrain_options'"
-            )
+        for name in ('patience', 'ema_decay'):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    'A search runs all epochs, and goes on with its last '
+                    f"weights: '{name}' belongs into 'retrain_options'"
+                )
 
     def for_retraining(self) -> tuple[TrainingOptions, dict[str, Any]]:
         r"""The options of the training that follows, and in which arguments
@@ -101,6 +102,7 @@ class Search:
         from pyg_featgraph.training.record import RunRecord
 
         self.data = FieldDataModule(*tables, options.batch_size, options.seed)
+        self.data.check(model.head)
         self._temporary = None
         if trainer_options.get('fast_dev_run'):
             # It only tries out whether everything runs, and leaves no trace:

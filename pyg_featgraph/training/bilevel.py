@@ -2,7 +2,7 @@ r"""Edges that are learned on validation rows, in turns with the weights."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class BilevelModule(FieldModule):
                 f'{model.__class__.__name__} has no architecture parameters, '
                 'which could be learned on validation rows'
             )
-        super().__init__(model, options)
+        super().__init__(model, options.for_rows(len(valid)))
         self.valid = valid
         self.temperature = temperature
         self._loaded: dict[str, Any] | None = None
@@ -118,6 +118,6 @@ class BilevelModule(FieldModule):
         world_size = 1 if trainer is None else trainer.world_size
         rank = 0 if trainer is None else trainer.global_rank
         generator = seeded(self.options.seed, step)
-        size = self.options.batch_size * world_size
+        size = cast(int, self.options.batch_size) * world_size
         rows = torch.randint(len(self.valid), (size,), generator=generator)
         return self.valid.batch(rows[rank::world_size])

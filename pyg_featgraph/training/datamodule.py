@@ -8,10 +8,12 @@ from typing import Any, cast
 
 import torch
 from lightning import pytorch as pl
+from torch import Tensor
 
 from pyg_featgraph.data import FieldGraphLoader, FieldTable
-from pyg_featgraph.data.labels import wrong_labels
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.nn import Head
+from pyg_featgraph.training.options import default_batch_size
 
 
 class FieldDataModule(pl.LightningDataModule):
@@ -23,14 +25,14 @@ class FieldDataModule(pl.LightningDataModule):
         valid (FieldTable): The validation rows.
         test (FieldTable, optional): The test rows. (default: :obj:`None`)
         batch_size (int, optional): The number of rows of a training batch, of
-            each process. (default: :obj:`1024`)
+            each process. (default: as that of
+            :class:`~pyg_featgraph.training.TrainingOptions`)
         seed (int, optional): The seed of their order. (default: :obj:`0`)
         **kwargs (optional): Further arguments of
             :class:`~pyg_featgraph.data.FieldGraphLoader`.
 
     Raises:
-        DataError: If a table has no rows, no labels or labels other than 0
-            and 1, or, for training and validation, a single class.
+        DataError: If a table has no rows or no labels.
     """
 
     def __init__(
@@ -38,24 +40,43 @@ class FieldDataModule(pl.LightningDataModule):
         train: FieldTable,
         valid: FieldTable,
         test: FieldTable | None = None,
-        batch_size: int = 1024,
+        batch_size: int | None = None,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__()
         self.tables = {'training': train, 'validation': valid}
-        for name, table in self.tables.items():
-            if len(_classes(name, table)) < 2:
-                raise DataError(
-                    f'The {len(table)} {name} rows have a single class, but '
-                    'both labels 0 and 1 are needed'
-                )
         if test is not None:
-            _classes('test', test)
             self.tables['test'] = test
-        self.batch_size = batch_size
+        for name, table in self.tables.items():
+            if not len(table):
+                raise DataError(f'There are no {name} rows')
+            if table.y is None:
+                raise DataError(f'The {name} rows have no labels')
+        self.batch_size = batch_size or default_batch_size(len(train))
         self.seed = seed
         self.kwargs = kwargs
+
+    def check(self, head: Head) -> None:
+        r"""Checks that the labels are those of a head, and that those of
+        training and validation differ.
+
+        Raises:
+            DataError: If they do not.
+        """
+        for name, table in self.tables.items():
+            y = cast(Tensor, table.y)
+            head.check(y, f'The {name} rows')
+            if name != 'test' and bool((y == y[0]).all()):
+                raise DataError(
+                    f'The {len(table)} {name} rows all have the label '
+                    f'{float(y[0]):g}, but labels have to differ'
+                )
+            if (
+                table.sample_weight is not None
+                and not table.sample_weight.any()
+            ):
+                raise DataError(f'The weights of the {name} rows are all zero')
 
     @property
     def train(self) -> FieldTable:
@@ -76,13 +97,17 @@ class FieldDataModule(pl.LightningDataModule):
         return self._loader('training', self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> FieldGraphLoader:
-        # Without gradients larger batches fit:
-        return self._loader('validation', 4 * self.batch_size)
+        return self._loader('validation', self._eval_size)
 
     def test_dataloader(self) -> FieldGraphLoader:
         if not self.has_test:
             raise DataError('There are no test rows')
-        return self._loader('test', 4 * self.batch_size)
+        return self._loader('test', self._eval_size)
+
+    @property
+    def _eval_size(self) -> int:
+        # Without gradients larger batches fit:
+        return max(4 * self.batch_size, 4096)
 
     def _loader(
         self, name: str, batch_size: int, shuffle: bool = False
@@ -108,26 +133,14 @@ class FieldDataModule(pl.LightningDataModule):
         }
 
 
-def _classes(name: str, table: FieldTable) -> list[float]:
-    if not len(table):
-        raise DataError(f'There are no {name} rows')
-    if table.y is None:
-        raise DataError(f'The {name} rows have no labels')
-    wrong = wrong_labels(table.y)
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            f'The label of row {row} of the {name} rows is '
-            f'{float(table.y[row]):g}, but labels must be 0 or 1 '
-            f'({len(wrong)} of {len(table)} are not)'
-        )
-    classes: list[float] = torch.unique(table.y).tolist()
-    return classes
-
-
 def _digest(table: FieldTable) -> str:
     digest = hashlib.sha256()
-    for value in (table.slot_index, table.slot_value, table.y):
+    for value in (
+        table.slot_index,
+        table.slot_value,
+        table.y,
+        table.sample_weight,
+    ):
         if value is not None:
             digest.update(f'{value.dtype} {list(value.size())} '.encode())
             flat = value.detach().cpu().contiguous().view(-1)

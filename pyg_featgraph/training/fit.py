@@ -37,7 +37,7 @@ def fit(
     the best weights are loaded back into :obj:`model`.
 
     Args:
-        model (FieldModel): A model with :obj:`model(batch) -> logits`.
+        model (FieldModel): The model.
         train (FieldTable): The training rows.
         valid (FieldTable): The validation rows.
         test (FieldTable, optional): The test rows. (default: :obj:`None`)
@@ -68,6 +68,7 @@ def fit(
     from pyg_featgraph.training.module import FieldModule
 
     options, rest = split_options(options or TrainingOptions(), kwargs)
+    options = options.for_rows(len(train))
     data = FieldDataModule(train, valid, test, options.batch_size, options.seed)
     module = (
         FieldModule(model, options)
@@ -79,12 +80,14 @@ def fit(
 
 @torch.no_grad()
 def predict(
-    model: torch.nn.Module, table: FieldTable, batch_size: int = 4096
+    model: FieldModel, table: FieldTable, batch_size: int = 4096
 ) -> Tensor:
-    r"""The logits of all rows of a table, with shape :math:`(R)`.
+    r"""What a model predicts for all rows of a table: by its head
+    probabilities, with shape :math:`(R)` of the second of two classes and
+    :math:`(R, C)` of several, or means or scores, with shape :math:`(R)`.
 
     Args:
-        model (torch.nn.Module): A model with :obj:`model(batch) -> logits`.
+        model (FieldModel): The model.
         table (FieldTable): The rows.
         batch_size (int, optional): The number of rows at a time.
             (default: :obj:`4096`)
@@ -93,7 +96,7 @@ def predict(
     was_training = model.training
     model.eval()
     outs = [
-        model(batch.to(device)).cpu()
+        model.head.predict(model(batch.to(device))).cpu()
         for batch in FieldGraphLoader(table, batch_size)
     ]
     model.train(was_training)

@@ -48,10 +48,10 @@ class FitResult:
     r"""What a training has given.
 
     Args:
-        metrics (dict): AUC and log loss of the best epoch on the validation
-            rows and, if given, the test rows: :obj:`valid_auc`,
-            :obj:`valid_loss`, :obj:`test_auc`, :obj:`test_loss`, and whatever
-            else was asked for.
+        metrics (dict): Figures of the best epoch on the validation rows and,
+            if given, the test rows: of two classes :obj:`valid_auc`,
+            :obj:`valid_loss`, :obj:`test_auc` and :obj:`test_loss`, and
+            whatever else was asked for.
         num_epochs (int): The number of epochs that were run.
         checkpoint (pathlib.Path, optional): The training state of the best
             epoch, if there was an epoch.
@@ -90,6 +90,7 @@ def run(
                 'checkpoint, and all rows are seen. Use FieldModule and '
                 'FieldDataModule with a Trainer of your own'
             )
+    data.check(module.model.head)
     if trainer_options.get('fast_dev_run'):
         # It only tries out whether everything runs, and leaves no trace:
         return _train(module, data, Path(directory), None, trainer_options)
@@ -205,15 +206,19 @@ def _make_trainer(
     from lightning.pytorch.callbacks import EarlyStopping
     from lightning.pytorch.plugins.io import CheckpointIO
 
+    from pyg_featgraph.training.averaging import AverageWeights
+
     callbacks, plugins = (
         [*x] if isinstance(x, list | tuple) else [] if x is None else [x]
         for x in (options.get('callbacks'), options.get('plugins'))
     )
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(checkpoint_io)
+    if module.options.ema_decay is not None:
+        callbacks.append(AverageWeights(module.options.ema_decay))
     if module.options.patience is not None:
         stopping = EarlyStopping(
-            module.options.monitor,
+            str(module.options.monitor),
             mode=str(module.options.mode),
             patience=module.options.patience,
             # Whether there is such a figure is seen to where it decides what

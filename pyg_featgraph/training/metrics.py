@@ -1,74 +1,197 @@
-r"""Figures of a whole table, in double precision."""
+r"""Figures of a whole table, in double precision, and which a head has."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from pyg_featgraph.nn.heads import (
+    BinaryHead,
+    Head,
+    MulticlassHead,
+    PoissonHead,
+    RankingHead,
+    RegressionHead,
+)
 
-class ExactAUC(Metric):
-    r"""The share of pairs of a positive and a negative row that the scores put
-    in the right order, ties counting half: the area under the ROC curve,
-    counted in whole numbers. With a single class it is NaN.
+#: A figure, of scores or predictions, labels and weights of all rows.
+Figure = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class ExactFigure(Metric):
+    r"""A figure that is computed once from all rows.
+
+    Args:
+        figure (callable): A function of outputs :math:`(R)` or
+            :math:`(R, C)`, labels :math:`(R)` and weights :math:`(R)`, all in
+            double precision.
+        predicts (bool, optional): Whether it wants what a head predicts in
+            place of the outputs. (default: :obj:`False`)
     """
 
     full_state_update = False
-    scores: list[Tensor]
-    labels: list[Tensor]
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self, figure: Figure, predicts: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        self.add_state('scores', [], dist_reduce_fx='cat')
-        self.add_state('labels', [], dist_reduce_fx='cat')
+        self.figure = figure
+        self.predicts = predicts
+        for name in ('outs', 'labels', 'weights'):
+            self.add_state(name, [], dist_reduce_fx='cat')
 
-    def update(self, scores: Tensor, labels: Tensor) -> None:
-        self.scores.append(scores.detach())
-        self.labels.append(labels.detach() > 0.5)
+    def update(
+        self, out: Tensor, y: Tensor, weight: Tensor | None = None
+    ) -> None:
+        weight = torch.ones_like(y) if weight is None else weight
+        values: Any = self
+        values.outs.append(out.detach().double())
+        values.labels.append(y.detach().double())
+        values.weights.append(weight.detach().double())
 
     def compute(self) -> Tensor:
         # Other processes have sent theirs as one tensor:
-        scores, labels = (
-            torch.cat(x) if isinstance(x, list) else x
-            for x in (self.scores, self.labels)
-        )
-        _, value, count = torch.unique(
-            scores, return_inverse=True, return_counts=True
-        )
-        positives = torch.zeros_like(count).index_add_(0, value, labels.long())
-        negatives = count - positives
-        num_pairs = positives.sum() * negatives.sum()
-        if num_pairs == 0:
-            warnings.warn(
-                'The rows have a single class, so that they have no AUC',
-                stacklevel=2,
-            )
-        # Of the negatives with a lower score, and with the same one:
-        twice = (2 * negatives.cumsum(0) - negatives) * positives
-        out: Tensor = twice.sum().double() / (2 * num_pairs)
-        return out
+        states: Any = (self.outs, self.labels, self.weights)
+        columns = (torch.cat(x) if isinstance(x, list) else x for x in states)
+        return self.figure(*columns)
 
 
 class ExactMean(Metric):
-    r"""The mean of values over all rows."""
+    r"""The mean of values by the weight of their rows."""
 
     full_state_update = False
     total: Tensor
-    count: Tensor
+    weight: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         zero = torch.zeros((), dtype=torch.double)
         self.add_state('total', zero, dist_reduce_fx='sum')
-        self.add_state('count', zero.clone(), dist_reduce_fx='sum')
+        self.add_state('weight', zero.clone(), dist_reduce_fx='sum')
 
-    def update(self, value: Tensor, num_rows: int) -> None:
-        r"""Adds the mean of some rows."""
-        self.total += value.detach().double() * num_rows
-        self.count += num_rows
+    def update(self, value: Tensor, weight: float | Tensor) -> None:
+        r"""Adds the mean of some rows, with the sum of their weights."""
+        self.total += value.detach().double() * weight
+        self.weight += weight
 
     def compute(self) -> Tensor:
-        return self.total / self.count
+        return self.total / self.weight
+
+
+def auc(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    r"""The share of pairs of a positive and a negative row, by the product of
+    their weights, that scores put in the right order, ties counting half: the
+    area under the ROC curve. With a single class it is NaN.
+    """
+    _, value = torch.unique(scores, return_inverse=True)
+    positive = y > 0.5
+    zero = scores.new_zeros(int(value.max()) + 1)
+    positives = zero.index_add(0, value, weight * positive)
+    negatives = zero.index_add(0, value, weight * ~positive)
+    num_pairs = positives.sum() * negatives.sum()
+    if num_pairs == 0:
+        warnings.warn(
+            'The rows have a single class, so that they have no AUC',
+            stacklevel=2,
+        )
+    # Of the negatives with a lower score, and with the same one:
+    twice = (2 * negatives.cumsum(0) - negatives) * positives
+    return twice.sum() / (2 * num_pairs)
+
+
+def mean_auc(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    r"""The mean over classes of the AUC of each against all others; a class
+    without rows does not count.
+    """
+    areas = [
+        auc(scores[:, int(c)], (y == c).double(), weight)
+        for c in torch.unique(y)
+    ]
+    return torch.stack(areas).mean()
+
+
+def concordance(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    r"""The share of pairs of rows with different labels, by the product of
+    their weights, that scores put in the right order, ties counting half; of
+    labels 0 and 1 it is the AUC.
+    """
+    _, y = torch.unique(y, return_inverse=True)
+    _, s = torch.unique(scores, return_inverse=True)
+    # From the lowest label on, and of equal labels the highest score first,
+    # so that no pair of equal labels is in order:
+    order = torch.argsort(y * (int(s.max()) + 1) - s)
+    y, s, w = y[order], s[order], weight[order]
+    num_rows, size = len(y), 1
+    row = torch.arange(num_rows, device=y.device)
+    right = tied = w.new_zeros(())
+    # Pairs of an earlier and a later row, by the smallest block of 2, 4, 8, ...
+    # rows in which both are:
+    while size < num_rows:
+        key = (row // (2 * size)) * num_rows + s
+        _, value = torch.unique(key, return_inverse=True)
+        is_late = (row // size) % 2 == 1
+        zero = w.new_zeros(int(value.max()) + 1)
+        early = zero.index_add(0, value, w * ~is_late)
+        late = zero.index_add(0, value, w * is_late)
+        block = zero.long().index_copy(0, value, row // (2 * size))
+        start = torch.searchsorted(block, block)
+        below = torch.nn.functional.pad(early.cumsum(0), (1, 0))
+        right = right + (late * (below[:-1] - below[start])).sum()
+        tied = tied + (late * early).sum()
+        size *= 2
+    # Without ties of score between rows of equal labels:
+    _, same = torch.unique(y * num_rows + s, return_inverse=True)
+    tied = tied - (_square_of_sums(w, same) - w.square().sum()) / 2
+    num_pairs = (w.sum().square() - _square_of_sums(w, y)) / 2
+    return (right + tied / 2) / num_pairs
+
+
+def accuracy(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    r"""The share of rows whose class has the highest probability."""
+    return ((p.argmax(dim=1) == y) * weight).sum() / weight.sum()
+
+
+def rmse(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    r"""The root of the mean squared error."""
+    return (((p - y).square() * weight).sum() / weight.sum()).sqrt()
+
+
+def r2(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    r"""The share of the variance of the labels that is explained."""
+    mean = (y * weight).sum() / weight.sum()
+    total = ((y - mean).square() * weight).sum()
+    return 1 - ((p - y).square() * weight).sum() / total
+
+
+def deviance(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    r"""The mean Poisson deviance."""
+    each = 2 * (torch.xlogy(y, y / p) - y + p)
+    return (each * weight).sum() / weight.sum()
+
+
+#: The figures that each head has beside the loss.
+FIGURES: dict[type[Head], dict[str, tuple[Figure, bool]]] = {
+    BinaryHead: {'auc': (auc, False)},
+    MulticlassHead: {'accuracy': (accuracy, True), 'auc': (mean_auc, True)},
+    RegressionHead: {'rmse': (rmse, True), 'r2': (r2, True)},
+    PoissonHead: {'deviance': (deviance, True)},
+    RankingHead: {'auc': (concordance, False)},
+}
+
+
+def figures_of(head: Head) -> dict[str, ExactFigure]:
+    r"""The figures of a head beside the loss, by name."""
+    for kind, figures in FIGURES.items():
+        if isinstance(head, kind):
+            return {k: ExactFigure(*x) for k, x in figures.items()}
+    return {}
+
+
+def _square_of_sums(w: Tensor, group: Tensor) -> Tensor:
+    sums = w.new_zeros(int(group.max()) + 1).index_add(0, group, w)
+    return sums.square().sum()

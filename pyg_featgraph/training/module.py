@@ -2,20 +2,21 @@ r"""What a training does with a model: steps, figures and optimizers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from lightning import pytorch as pl
 from torch import Tensor
 from torch.nn import ModuleDict
 from torchmetrics import MetricCollection
 
 from pyg_featgraph.data import FieldBatch
-from pyg_featgraph.nn import FieldModel
+from pyg_featgraph.nn import BinaryHead, FieldModel, Head, MulticlassHead
 from pyg_featgraph.nn.config import encode
+from pyg_featgraph.training.class_weight import class_weights
+from pyg_featgraph.training.datamodule import FieldDataModule
 from pyg_featgraph.training.finite import batch_error, check_weights
-from pyg_featgraph.training.metrics import ExactAUC, ExactMean
+from pyg_featgraph.training.metrics import ExactMean, figures_of
 from pyg_featgraph.training.optimizers import make_optimizer, make_scheduler
 from pyg_featgraph.training.options import TrainingOptions
 
@@ -25,10 +26,15 @@ class FieldModule(pl.LightningModule):
     :class:`~pyg_featgraph.training.FieldDataModule` or with any loader of
     batches.
 
-    It reports :obj:`train_loss` and, of validation and test rows,
-    :obj:`valid_loss`, :obj:`valid_auc`, :obj:`test_loss`, :obj:`test_auc`, and
-    the :obj:`metrics` of its options. A loss or weights that are not finite
-    end the training.
+    It reports :obj:`train_loss` and, of validation and test rows, the loss of
+    the head, its other figures and the :obj:`metrics` of the options, all but
+    the last by the weights of the rows: of two classes :obj:`valid_loss` and
+    :obj:`valid_auc`, of several also :obj:`valid_accuracy`, of numbers
+    :obj:`valid_rmse` and :obj:`valid_r2`, of counts :obj:`valid_deviance`. A
+    loss or weights that are not finite end the training.
+
+    When a training with a data module begins, the head takes what it needs to
+    know from the labels of the training rows.
 
     Args:
         model (FieldModel): The model.
@@ -41,13 +47,40 @@ class FieldModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.options = options or TrainingOptions()
+        self.options = (options or TrainingOptions()).for_head(model.head)
+        self._set_head()
+        self.class_weight: Tensor | None = None
         chosen = MetricCollection(dict(self.options.metrics))
         self.figures = ModuleDict()
         for stage in ('valid', 'test'):
             self.figures[f'{stage}_loss'] = ExactMean()
-            self.figures[f'{stage}_auc'] = ExactAUC()
+            self.figures[f'{stage}_own'] = ModuleDict(figures_of(model.head))
             self.figures[stage] = chosen.clone(f'{stage}_')
+
+    def _set_head(self) -> None:
+        head, options = cast(Any, self.model.head), self.options
+        if options.label_smoothing is not None:
+            if not hasattr(head, 'label_smoothing'):
+                raise ValueError(f"{head} has no 'label_smoothing'")
+            head.label_smoothing = options.label_smoothing
+        if options.class_weight is not None and not _has_classes(head):
+            raise ValueError(f"{head} has no classes: 'class_weight' is theirs")
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, 'datamodule', None)
+        if stage != 'fit' or not isinstance(data, FieldDataModule):
+            return
+        head, train = self.model.head, data.train
+        data.check(head)
+        y = cast(Tensor, train.y)
+        head.adapt(y, train.sample_weight)
+        if self.options.class_weight is not None:
+            self.class_weight = class_weights(
+                self.options.class_weight,
+                max(head.out_channels, 2),
+                y,
+                train.sample_weight,
+            )
 
     def describe(self) -> dict[str, Any]:
         r"""What the result depends on beside the data, as JSON-compatible
@@ -65,14 +98,17 @@ class FieldModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
-        if self.options.scheduler is None:
+        options = self.options
+        if options.scheduler is None and not options.warmup:
             return optimizer
+        is_own = options.scheduler in (None, 'cosine')
+        num_steps = self.trainer.estimated_stepping_batches if is_own else 0
         return {
             'optimizer': optimizer,
             'lr_scheduler': {
-                'scheduler': make_scheduler(optimizer, self.options),
-                'interval': self.options.scheduler_interval,
-                'monitor': self.options.monitor,
+                'scheduler': make_scheduler(optimizer, options, num_steps),
+                'interval': 'step' if is_own else options.scheduler_interval,
+                'monitor': options.monitor,
             },
         }
 
@@ -84,6 +120,9 @@ class FieldModule(pl.LightningModule):
     def loss(self, batch: FieldBatch) -> Tensor:
         r"""The mean loss of a batch, which training lowers."""
         self._cast(batch)
+        if self.class_weight is not None:
+            weight = self.class_weight.to(batch.y)[batch.y.long()]
+            batch['sample_weight'] = weight * batch.get('sample_weight', 1.0)
         if self.options.loss is None:
             return self.model.loss(batch)
         return self.options.loss(self(batch), batch.y)
@@ -108,8 +147,8 @@ class FieldModule(pl.LightningModule):
         if self.trainer.world_size == 1:
             return loss
         # Processes average their gradients. One with fewer rows, as in the
-        # last batch, counts less:
-        size = torch.tensor(float(batch.num_graphs), device=self.device)
+        # last batch, or with less weight counts less:
+        size = torch.as_tensor(_size(batch), device=self.device).float()
         mean = self.trainer.strategy.reduce(size.clone(), reduce_op='mean')
         share: Tensor = size / mean
         return loss * share
@@ -138,29 +177,35 @@ class FieldModule(pl.LightningModule):
         self, batch: FieldBatch, batch_idx: int, stage: str, loader: Any
     ) -> None:
         self._cast(batch)
-        logits, y = self(batch).double(), batch.y
-        is_wrong = ~logits.isfinite()
+        head, figures = self.model.head, cast(Any, self.figures)
+        out, y = self(batch).double(), batch.y.double()
+        weight = batch.get('sample_weight')
+        is_wrong = ~out.isfinite().view(len(y), -1).all(dim=1)
         if bool(is_wrong.any()):
             name = {'valid': 'validation'}.get(stage, stage)
             what = f'A {name} logit of epoch {self.current_epoch} is not finite'
             rows = self._rows(loader, batch_idx)
             raise batch_error(what, batch, rows, is_wrong)
-        loss = self.options.loss or F.binary_cross_entropy_with_logits
-        figures: Any = self.figures
-        size = batch.num_graphs
-        figures[f'{stage}_loss'].update(loss(logits, y.double()), size)
-        figures[f'{stage}_auc'].update(logits, y)
-        figures[stage].update(logits.sigmoid(), y.long())
-        options = {'prog_bar': True, 'batch_size': size}
-        for name in ('loss', 'auc'):
-            key = f'{stage}_{name}'
-            self.log(key, figures[key], **options)
+        if self.options.loss is None:
+            loss = head.loss(out, y, weight)
+        else:
+            loss = self.options.loss(out, y)
+        predicted = head.predict(out)
+        figures[f'{stage}_loss'].update(loss, _size(batch))
+        for figure in figures[f'{stage}_own'].values():
+            figure.update(predicted if figure.predicts else out, y, weight)
+        classes = y.long() if _has_classes(head) else y
+        figures[stage].update(predicted, classes)
+        options = {'prog_bar': True, 'batch_size': batch.num_graphs}
+        self.log(f'{stage}_loss', figures[f'{stage}_loss'], **options)
+        for name, figure in figures[f'{stage}_own'].items():
+            self.log(f'{stage}_{name}', figure, **options)
         self.log_dict(figures[stage], **options)
 
     def _cast(self, batch: FieldBatch) -> None:
         # A model of another precision computes with numbers of it:
-        for name in ('slot_value', 'y'):
-            if self.dtype != torch.float32:
+        for name in ('slot_value', 'y', 'sample_weight'):
+            if self.dtype != torch.float32 and name in batch:
                 batch[name] = batch[name].to(self.dtype)
 
     def _when(self, batch_idx: int) -> str:
@@ -171,3 +216,16 @@ class FieldModule(pl.LightningModule):
         # A loader of somebody else need not know them.
         rows = getattr(loader, 'rows', None)
         return None if rows is None else rows(self.current_epoch, batch_idx)
+
+
+def _has_classes(head: Head) -> bool:
+    return isinstance(head, BinaryHead | MulticlassHead)
+
+
+def _size(batch: FieldBatch) -> Tensor | int:
+    # What a batch counts beside others.
+    weight = batch.get('sample_weight')
+    if weight is None:
+        return int(batch.num_graphs)
+    total: Tensor = weight.double().sum()
+    return total

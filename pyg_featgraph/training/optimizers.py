@@ -2,14 +2,17 @@ r"""The optimizer and the schedule that options ask for."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from torch.nn import Module, Parameter
+from torch.nn import Embedding, Module, Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pyg_featgraph.nn import FieldModel, FirstOrder, NodeEmbedding
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training.options import TrainingOptions
 
@@ -24,37 +27,113 @@ def make_optimizer(
     joined by :class:`torch.optim.SparseAdam` for those with sparse gradients,
     and by others.
     """
-    sparse = {
-        id(p)
-        for module in model.modules()
-        if getattr(module, 'sparse', False)
-        for p in module.parameters(recurse=False)
-    }
-    tables = [p for p in parameters if id(p) in sparse]
-    dense = [p for p in parameters if id(p) not in sparse]
+    dense, tables = parameter_groups(model, parameters, options)
     parts = list(others)
     if dense:
         make = _named(torch.optim, 'optimizer', options.optimizer)
         kwargs = {'lr': options.lr, **options.optimizer_options}
-        if options.weight_decay:
-            kwargs['weight_decay'] = options.weight_decay
         parts.append(make(dense, **kwargs))
     if tables:
         parts.append(torch.optim.SparseAdam(tables, lr=options.lr))
     return parts[0] if len(parts) == 1 else JointOptimizer(parts)
 
 
+def parameter_groups(
+    model: Module, parameters: Sequence[Parameter], options: TrainingOptions
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    r"""Groups of parameters that have a learning rate and a decay in common:
+    those with dense gradients, and those with sparse ones, which have no decay.
+    """
+    wanted = {id(p) for p in parameters}
+    spared = {id(p) for p in _architecture(model)}
+    linear = {
+        id(p)
+        for module in model.modules()
+        if isinstance(module, FirstOrder)
+        for p in module.parameters()
+    }
+    groups: dict[tuple[bool, float, float], list[Parameter]] = {}
+    for name, p in model.named_parameters():
+        if id(p) not in wanted:
+            continue
+        module = model.get_submodule(name.rpartition('.')[0])
+        is_table = isinstance(module, NodeEmbedding | Embedding)
+        is_sparse = is_table and bool(module.sparse)
+        decay = 0.0
+        if is_table:
+            decay = options.embedding_decay
+        elif id(p) not in spared and _is_matrix(name, p):
+            decay = options.weight_decay
+        scale = options.linear_scale if id(p) in linear else 1.0
+        key = (is_sparse, scale, 0.0 if is_sparse else decay)
+        groups.setdefault(key, []).append(p)
+    dense, tables = [], []
+    for (is_sparse, scale, decay), members in groups.items():
+        group = {'params': members, 'lr': scale * options.lr}
+        if is_sparse:
+            tables.append(group)
+        else:
+            dense.append({**group, 'weight_decay': decay})
+    return dense, tables
+
+
 def make_scheduler(
-    optimizer: Optimizer, options: TrainingOptions
+    optimizer: Optimizer, options: TrainingOptions, num_steps: float
 ) -> LRScheduler:
-    r"""The schedule of an optimizer."""
+    r"""The schedule of an optimizer.
+
+    Args:
+        optimizer (torch.optim.Optimizer): The optimizer.
+        options (TrainingOptions): The options.
+        num_steps (int): The number of steps of the whole training, or
+            infinity.
+
+    Raises:
+        ValueError: If the schedule depends on a number that is not known.
+    """
     schedulers = torch.optim.lr_scheduler
+    if options.scheduler in (None, 'cosine'):
+        warmup, falls = options.warmup, options.scheduler is not None
+        if (falls or warmup < 1) and not 0 < num_steps < math.inf:
+            raise ValueError(
+                "scheduler='cosine', and 'warmup' as a share, need to know the "
+                'number of steps: set max_epochs or max_steps'
+            )
+        if warmup < 1:
+            warmup = round(warmup * num_steps)
+        last = num_steps if falls else None
+        factor = partial(rate_factor, warmup=warmup, last=last)
+        return schedulers.LambdaLR(optimizer, factor)
     make = _named(schedulers, 'scheduler', options.scheduler)
     kwargs = dict(options.scheduler_options)
     if make is schedulers.ReduceLROnPlateau:
         kwargs.setdefault('mode', options.mode)
     scheduler: LRScheduler = make(optimizer, **kwargs)
     return scheduler
+
+
+def rate_factor(step: int, warmup: float, last: float | None) -> float:
+    r"""What the learning rate is multiplied with in a step: it rises linearly,
+    reaches one after the warm-up, and falls as a cosine to zero, if it is told
+    after how many steps.
+    """
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if last is None:
+        return 1.0
+    share = min((step - warmup) / max(last - warmup, 1), 1.0)
+    return 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _architecture(model: Module) -> list[Parameter]:
+    if isinstance(model, FieldModel):
+        return model.architecture_parameters()
+    return []
+
+
+def _is_matrix(name: str, p: Parameter) -> bool:
+    # Biases and norms of several fields or members have a dimension more:
+    return p.dim() > 1 and 'bias' not in name and 'norm' not in name
 
 
 def _named(module: Any, kind: str, value: Any) -> Any:

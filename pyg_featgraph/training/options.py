@@ -11,10 +11,28 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from pyg_featgraph.nn import Head, RankingHead
+
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
 T = TypeVar('T', bound='TrainingOptions')
+
+#: How many steps an epoch has at least, where rows are many enough.
+MIN_STEPS = 100
+
+#: How names of figures end that are best if low.
+LOWER_IS_BETTER = ('loss', 'rmse', 'deviance')
+
+NOT_NEGATIVE = (
+    'lr',
+    'linear_scale',
+    'weight_decay',
+    'embedding_decay',
+    'architecture_lr',
+    'warmup',
+    'save_seconds',
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +42,18 @@ class TrainingOptions:
 
     Args:
         batch_size (int, optional): The number of rows of a training batch, of
-            each process. (default: :obj:`1024`)
+            each process. (default: the highest power of two with which an
+            epoch has at least 100 steps, between 32 and 1024)
         lr (float, optional): The learning rate. (default: :obj:`1e-3`)
-        weight_decay (float, optional): The L2 penalty of all parameters
-            without sparse gradients. (default: :obj:`0`)
+        linear_scale (float, optional): What :obj:`lr` is multiplied with for
+            linear parts (:class:`~pyg_featgraph.nn.LR`, also within other
+            models). The weight of a category is the whole of what it says
+            there, and has far to go. (default: :obj:`10`)
+        weight_decay (float, optional): The decay of weights that are matrices:
+            not of embeddings, biases, norms and architecture parameters.
+            (default: :obj:`0`)
+        embedding_decay (float, optional): The decay of embeddings without
+            sparse gradients. (default: :obj:`0`)
         architecture_lr (float, optional): If given, the architecture
             parameters of the model are learned with this rate on validation
             rows, in turns with all others on training rows (Algorithm 1 of
@@ -36,27 +62,47 @@ class TrainingOptions:
             validation metrics are no longer those of unseen rows.
             (default: :obj:`None`)
         optimizer (str or callable, optional): The optimizer, by its name in
-            :mod:`torch.optim`. Tables with sparse gradients have
-            :class:`torch.optim.SparseAdam` anyway. (default: :obj:`"Adam"`)
+            :mod:`torch.optim`. Decay is decoupled from the gradients in
+            :obj:`"AdamW"`, and an L2 penalty in :obj:`"Adam"`. Tables with
+            sparse gradients have :class:`torch.optim.SparseAdam` anyway.
+            (default: :obj:`"AdamW"`)
         optimizer_options (dict, optional): Its further arguments.
             (default: none)
         scheduler (str or callable, optional): A schedule of the learning
-            rate, by its name in :mod:`torch.optim.lr_scheduler`.
+            rate: :obj:`"cosine"` lets it fall to zero over all steps as a
+            cosine does; or any of :mod:`torch.optim.lr_scheduler`, by name.
             (default: :obj:`None`)
         scheduler_options (dict, optional): Its arguments. (default: none)
         scheduler_interval (str, optional): Whether it goes on after each
             :obj:`"epoch"` or each :obj:`"step"`. (default: :obj:`"epoch"`)
-        loss (callable, optional): A function of logits and labels that
-            returns their mean loss. (default: :meth:`model.loss`, and the log
-            loss of validation and test rows)
+        warmup (float, optional): Over how many steps the learning rate rises
+            to :obj:`lr`, or, below one, over which share of all; before
+            :obj:`"cosine"` or a rate that stays. (default: :obj:`0`)
+        ema_decay (float, optional): If given, validation, test and the model
+            that is kept have the exponential moving average of the weights
+            with this decay, *e.g.*, :obj:`0.999`; at the beginning it is
+            lower. A step reads and writes all weights once more.
+            (default: :obj:`None`)
+        loss (callable, optional): A function of outputs and labels that
+            returns their mean loss, and sees no weights of rows.
+            (default: :meth:`model.loss`, and that of the head for validation
+            and test rows)
+        label_smoothing (float, optional): The option of this name of the head
+            of the model: by how much labels are moved towards each other in
+            training. (default: that of the head)
+        class_weight (str or dict, optional): What the weights of rows are
+            multiplied with in training, for each class by its number;
+            :obj:`"balanced"` gives all classes the same total.
+            (default: :obj:`None`)
         metrics (dict, optional): Metrics of :obj:`torchmetrics` that are
-            reported beside :obj:`loss` and :obj:`auc`, by name. They see
-            probabilities. (default: none)
+            reported beside those of the head, by name. They see what the head
+            predicts, and no weights of rows. (default: none)
         monitor (str, optional): The figure that decides which epoch is the
             best, *e.g.*, :obj:`"valid_auc"`; any that is logged.
-            (default: :obj:`"valid_loss"`)
+            (default: :obj:`"valid_loss"`, for rankings :obj:`"valid_auc"`)
         mode (str, optional): Whether its :obj:`"min"` or :obj:`"max"` is best.
-            (default: :obj:`"min"` of what ends in :obj:`loss`)
+            (default: :obj:`"min"` of what ends in :obj:`loss`, :obj:`rmse` or
+            :obj:`deviance`)
         patience (int, optional): The number of epochs without improvement
             after which the training ends. With :obj:`None` all epochs are run,
             and the last one is kept instead of the best one.
@@ -69,18 +115,24 @@ class TrainingOptions:
             seconds. (default: :obj:`300`)
     """
 
-    batch_size: int = 1024
+    batch_size: int | None = None
     lr: float = 1e-3
+    linear_scale: float = 10.0
     weight_decay: float = 0.0
+    embedding_decay: float = 0.0
     architecture_lr: float | None = None
-    optimizer: str | Callable[..., Optimizer] = 'Adam'
+    optimizer: str | Callable[..., Optimizer] = 'AdamW'
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     scheduler: str | Callable[..., LRScheduler] | None = None
     scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     scheduler_interval: str = 'epoch'
+    warmup: float = 0.0
+    ema_decay: float | None = None
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    label_smoothing: float | None = None
+    class_weight: str | Mapping[int, float] | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
-    monitor: str = 'valid_loss'
+    monitor: str | None = None
     mode: str | None = None
     patience: int | None = 2
     seed: int = 0
@@ -91,14 +143,24 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         self._check_positive('batch_size', 'patience', 'save_steps')
         self._check_choice('scheduler_interval', 'epoch', 'step')
-        if self.mode is None:
-            mode = 'min' if self.monitor.endswith('loss') else 'max'
+        if self.mode is None and self.monitor is not None:
+            mode = 'min' if self.monitor.endswith(LOWER_IS_BETTER) else 'max'
             object.__setattr__(self, 'mode', mode)
-        self._check_choice('mode', 'min', 'max')
-        for name in ('lr', 'weight_decay', 'architecture_lr', 'save_seconds'):
+        self._check_choice('mode', None, 'min', 'max')
+        for name in NOT_NEGATIVE:
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise ValueError(f"'{name}' must not be negative (got {value})")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(
+                "'ema_decay' must be at least 0 and below 1 (got "
+                f'{self.ema_decay})'
+            )
+        if self.warmup and self.scheduler not in (None, 'cosine'):
+            raise ValueError(
+                "'warmup' goes before a rate that stays or scheduler='cosine' "
+                f'(got {self.scheduler!r})'
+            )
 
     def _check_positive(self, *names: str) -> None:
         for name in names:
@@ -112,6 +174,22 @@ class TrainingOptions:
             known = ' or '.join(repr(choice) for choice in choices)
             raise ValueError(f"'{name}' must be {known} (got {value!r})")
 
+    def for_rows(self: T, num_rows: int) -> T:
+        r"""The options with the batch size that fits a number of training
+        rows, unless it was told.
+        """
+        size = self.batch_size or default_batch_size(num_rows)
+        return replace(self, batch_size=size)
+
+    def for_head(self: T, head: Head) -> T:
+        r"""The options with the figure that goes with a head, unless another
+        one was told.
+        """
+        if self.monitor is not None:
+            return self
+        name = 'valid_auc' if isinstance(head, RankingHead) else 'valid_loss'
+        return replace(self, monitor=name)
+
     def to_dict(self) -> dict[str, Any]:
         r"""The options that decide the result, as JSON-compatible values."""
         return {
@@ -119,6 +197,12 @@ class TrainingOptions:
             for x in fields(self)
             if x.compare
         }
+
+
+def default_batch_size(num_rows: int) -> int:
+    r"""The number of rows of a training batch, where nothing else is told."""
+    size = 1 << (max(num_rows // MIN_STEPS, 1).bit_length() - 1)
+    return min(max(size, 32), 1024)
 
 
 def split_options(

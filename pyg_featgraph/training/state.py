@@ -189,7 +189,7 @@ class KeepState(Checkpoint):
     def _is_best(self, trainer: pl.Trainer) -> bool:
         if self.options.patience is None:
             return False
-        name, figures = self.options.monitor, trainer.callback_metrics
+        name, figures = str(self.options.monitor), trainer.callback_metrics
         if name not in figures:
             if any(key.startswith('valid_') for key in figures):
                 raise ValueError(

@@ -293,8 +293,8 @@ def test_bad_input_is_named(df):
     for column, value, message in (
         ('age', 'old', r"'age', row 17: 'old' is not a number"),
         ('age', np.inf, r"'age', row 17: inf is not finite"),
-        ('y', 2, r"'y', row 17: 2 is not a label"),
-        ('y', np.nan, r"'y', row 17: nan is not a label"),
+        ('y', 2, r"'y', row 17: 2 is none of the 2 classes \('0', '1'\)"),
+        ('y', np.nan, r"'y', row 17: there is no value"),
     ):
         with pytest.raises(DataError, match=message):
             encoder.transform(changed(column, value))
@@ -302,7 +302,7 @@ def test_bad_input_is_named(df):
         encoder.transform(df.drop(columns='city'))
     with pytest.raises(DataError, match='has no rows'):
         FieldEncoder(schema_of(df)).fit(df[:0])
-    with pytest.raises(DataError, match="'y': all 200 labels are 1"):
+    with pytest.raises(DataError, match="'y': all 200 labels are '1'"):
         FieldEncoder(schema_of(df)).fit(df.assign(y=1))
     # A single class is fine in rows that are not trained on, and so is none:
     assert encoder.transform(df.assign(y=1)).y.eq(1).all()

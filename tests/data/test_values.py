@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pyg_featgraph.data import Field, FieldEncoder, FieldSchema, FieldTable
-from pyg_featgraph.data.labels import check_labels
+from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
 from pyg_featgraph.data.texts import to_texts
 from pyg_featgraph.data.values import shorten, to_numbers
 from pyg_featgraph.errors import DataError
@@ -245,39 +244,3 @@ def test_vectors_of_complex_numbers():
     df = pd.DataFrame({'x': [np.array([1j, 2])]})
     with pytest.raises(DataError, match=r"'x' holds vectors.*complex"):
         FieldEncoder(FieldSchema((Field('x', 'vector'),))).fit(df)
-
-
-@pytest.mark.parametrize(
-    ('labels', 'message'),
-    [
-        ([-1.0, 1.0], 'row 0: -1 is not a label, 0 or 1 .1 such of 2 rows'),
-        ([0.0, 2.0], 'row 1: 2 is not'),
-        ([0.0, 0.5], r'row 1: 0\.5 is not'),
-        ([float('nan'), 1.0], 'row 0: nan is not'),
-        ([[0.0], [1.0]], r'must have shape \[num_rows\] \(got \[2, 1\]\)'),
-    ],
-)
-def test_labels_of_a_table(labels, message, table):
-    y = torch.tensor(labels)
-    with pytest.raises(DataError, match=message):
-        check_labels(y)
-    if y.dim() == 1:
-        with pytest.raises(DataError, match=message):
-            FieldTable(
-                table.slot_index[:2], table.slot_value[:2], table.info, y
-            )
-
-
-def test_labels_fit_the_rows(table):
-    two = table.subset([0, 1])
-    with pytest.raises(ValueError, match=r"'y' must have shape \[2\] .*3"):
-        FieldTable(two.slot_index, two.slot_value, table.info, table.y[:3])
-
-
-def test_both_classes():
-    check_labels(torch.tensor([0, 1]), both=True)
-    check_labels(torch.tensor([1, 1]))
-    for label in (0, 1):
-        message = f'all 2 labels are {label}; training needs both'
-        with pytest.raises(DataError, match=message):
-            check_labels(torch.tensor([label, label]), both=True)

@@ -10,9 +10,12 @@ from pyg_featgraph.datasets import (
     Avazu,
     BankMarketing,
     Criteo,
+    Diamonds,
     EmployeeAccess,
     GiveMeSomeCredit,
     MovieLens1M,
+    Nursery,
+    TelcoChurn,
     reader,
 )
 from pyg_featgraph.datasets.avazu import COLUMNS as AVAZU
@@ -198,9 +201,12 @@ def test_schemas_need_no_files(tmp_path):
         (Avazu, 0, 23),
         (BankMarketing, 10, 20),
         (Criteo, 13, 39),
+        (Diamonds, 6, 9),
         (EmployeeAccess, 0, 9),
         (GiveMeSomeCredit, 10, 10),
         (MovieLens1M, 1, 7),
+        (Nursery, 0, 8),
+        (TelcoChurn, 3, 19),
     ):
         schema = dataset(tmp_path / 'nowhere').schema()
         assert sum(field.kind == 'numeric' for field in schema) == numeric

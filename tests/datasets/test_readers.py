@@ -13,12 +13,17 @@ from pyg_featgraph.datasets import (
     Avazu,
     BankMarketing,
     Criteo,
+    Diamonds,
     EmployeeAccess,
     GiveMeSomeCredit,
     MovieLens1M,
+    Nursery,
+    TelcoChurn,
 )
 from pyg_featgraph.datasets.avazu import COLUMNS as AVAZU_COLUMNS
 from pyg_featgraph.datasets.bank import COLUMNS as BANK_COLUMNS
+from pyg_featgraph.datasets.diamonds import GRADES
+from pyg_featgraph.datasets.telco import COLUMNS as TELCO_COLUMNS
 from pyg_featgraph.errors import DataError
 
 HEADER = [
@@ -301,6 +306,107 @@ def test_movielens(tmp_path):
     assert ids['movie_id'].tolist() == ['10', '11', '12']
 
 
+def test_telco(tmp_path):
+    row = dict.fromkeys(TELCO_COLUMNS, 'No')
+    row |= {'customerID': '7590-VHVEG', 'SeniorCitizen': '0', 'tenure': '0'}
+    row |= {'MonthlyCharges': '29.85', 'TotalCharges': ' '}
+    other = row | {'TotalCharges': '1889.5', 'Churn': 'Yes'}
+    rows = [','.join(row.values()), ','.join(other.values())]
+    header = ','.join(TELCO_COLUMNS)
+    write(tmp_path / 'Telco-Customer-Churn.csv', [header, *rows])
+    data = TelcoChurn(tmp_path)
+    with pytest.warns(UserWarning, match='2 rows, but 7043'):
+        df = data.frame()
+    assert list(df.columns) == list(TELCO_COLUMNS[1:])
+    assert df['Churn'].tolist() == [0, 1]
+    assert np.isnan(df.loc[0, 'TotalCharges'])
+    assert df.loc[1, 'TotalCharges'] == 1889.5
+    # A number in the file, but one of two groups:
+    assert df['SeniorCitizen'].tolist() == ['0', '0']
+    numeric = [f.name for f in data.schema() if f.kind == 'numeric']
+    assert numeric == ['tenure', 'MonthlyCharges', 'TotalCharges']
+    bad = rows[0].replace('29.85', 'twenty')
+    write(tmp_path / 'Telco-Customer-Churn.csv', [header, rows[0], bad])
+    with pytest.raises(
+        DataError, match=r"line 3, column 'MonthlyCharges': 'twenty' is not a"
+    ):
+        data.frame()
+
+
+DIAMONDS = [
+    '"carat","cut","color","clarity","depth","table","price","x","y","z"',
+    '0.23,"Ideal","E","SI2",61.5,55,326,3.95,3.98,2.43',
+    '0.21,"Very Good","J","IF",59.8,61,1000.5,3.89,3.84,2.31',
+]
+
+
+def test_diamonds(tmp_path):
+    path = write(tmp_path / 'diamonds.csv', DIAMONDS)
+    data = Diamonds(tmp_path)
+    with pytest.warns(UserWarning, match='2 rows, but 53940'):
+        df = data.frame()
+    assert df['price'].tolist() == [326, 1000.5]
+    assert df['cut'].tolist() == ['Ideal', 'Very Good']
+    assert (df['cut'].min(), df['color'].min()) == ('Very Good', 'J')
+    for name, grades in GRADES.items():
+        assert df[name].cat.ordered
+        assert tuple(df[name].cat.categories) == grades
+    assert len(data.schema()) == 9
+    with pytest.warns(UserWarning, match='2 rows'):
+        log = Diamonds(path, log=True).frame()
+    np.testing.assert_allclose(log['log_price'], np.log([326, 1000.5]))
+    assert 'price' not in log
+    assert Diamonds(path, log=True).schema().label == 'log_price'
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'message'),
+    [
+        ('"IF"', '"IF1"', r"line 3, column 'clarity': 'IF1' is not one of"),
+        ('1000.5', 'much', "line 3, column 'price': 'much' is not a finite"),
+        ('1000.5', '', "line 3, column 'price': '' is not a finite number"),
+        ('1000.5', 'inf', "line 3, column 'price': 'inf' is not a finite"),
+    ],
+)
+def test_bad_diamonds(old, new, message, tmp_path):
+    lines = [DIAMONDS[0], DIAMONDS[1], DIAMONDS[2].replace(old, new)]
+    path = write(tmp_path / 'diamonds.csv', lines)
+    with pytest.raises(DataError, match=message):
+        Diamonds(path).frame()
+
+
+def test_price_without_logarithm(tmp_path):
+    lines = [DIAMONDS[0], DIAMONDS[2].replace('1000.5', '0')]
+    path = write(tmp_path / 'diamonds.csv', lines)
+    with pytest.raises(DataError, match="'price': 0 has no logarithm"):
+        Diamonds(path, log=True).frame()
+
+
+def test_nursery(tmp_path):
+    row = 'usual,proper,complete,1,convenient,convenient,nonprob,priority,'
+    labels = ('priority', 'recommend', 'not_recom', 'very_recom')
+    lines = [row + label for label in labels]
+    path = tmp_path / 'nursery.data'
+    # The original ends with an empty line:
+    path.write_bytes('\r\n'.join([*lines, '', '']).encode())
+    data = Nursery(tmp_path)
+    with pytest.warns(UserWarning, match='4 rows, but 12960'):
+        df = data.frame()
+    names = [data.classes[label] for label in df['class']]
+    assert names == ['priority', 'not_recom', 'very_recom']
+    assert len(data.classes) == 4
+    assert len(data.schema()) == 8
+    assert {field.kind for field in data.schema()} == {'categorical'}
+    every = Nursery(path, keep_rare=True)
+    with pytest.warns(UserWarning, match='4 rows'):
+        df = every.frame()
+    assert [every.classes[label] for label in df['class']] == list(labels)
+    assert every.classes[:4] == data.classes
+    write(path, [*lines, row + 'perhaps'])
+    with pytest.raises(DataError, match="line 5, column 'class': 'perhaps'"):
+        data.frame()
+
+
 @pytest.mark.data
 def test_real_files(real_data):
     for data, rows, positives in (
@@ -309,6 +415,7 @@ def test_real_files(real_data):
         (Criteo(real_data / 'criteo' / 'deepctr_200.csv'), 200, 49),
         (Avazu(real_data / 'avazu' / 'avazu_100.csv'), 100, 20),
         (EmployeeAccess(real_data / 'employee'), 32_769, 30_872),
+        (TelcoChurn(real_data / 'telco' / 'telco.csv'), 7_043, 1_869),
     ):
         df = data.frame()
         assert (len(df), df[data.label].sum()) == (rows, positives)
@@ -320,3 +427,8 @@ def test_real_files(real_data):
     df = MovieLens1M(real_data / 'ml1m-half').frame()
     assert not df.drop(columns='zip').isna().any(axis=None)
     assert len(df) == 360_434
+    df = Nursery(real_data / 'nursery').frame()
+    assert df['class'].value_counts().tolist() == [4320, 4266, 4044, 328]
+    df = Diamonds(real_data / 'diamonds').frame()
+    assert (len(df), df['price'].sum()) == (53_940, 212_135_217)
+    assert not df.isna().any(axis=None)

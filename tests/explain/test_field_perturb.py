@@ -171,19 +171,18 @@ def test_what_is_off_adds_nothing(tables):
     table, background = tables
     info, means = table.info, means_of(background)
     masks = draw(info.num_fields)
-    lr, fm = fill(LR(info)), fill(FM(info, 4))
+    lr, linear, fm = fill(LR(info)), LR(info), fill(FM(info, 4))
+    linear.linear.load_state_dict(fm.linear.state_dict())
     with torch.no_grad():
-        weights = lr.linear.weight[:, 0].double()
+        weights = lr.linear.table.weight[:, 0].double()
         vectors = fm.embedding.weight.double()
     slots = info.slot_field.tolist()
     for row in (0, 2):
         got = FieldPerturbation(lr, table, background).logits(row, masks)
         pairs = FieldPerturbation(fm, table, background).logits(row, masks)
-        pairs -= FieldPerturbation(fm.linear, table, background).logits(
-            row, masks
-        )
+        pairs -= FieldPerturbation(linear, table, background).logits(row, masks)
         for m, mask in enumerate(masks.tolist()):
-            expected = float(lr.bias.detach())
+            expected = float(lr.linear.bias.detach())
             x = [torch.zeros(4, dtype=torch.double) for _ in info.names]
             for slot, i in enumerate(slots):
                 number = int(table.slot_index[row, slot])

@@ -167,5 +167,5 @@ def test_killed(kills, tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert found(Slow(), path) == expected
-        names = sorted(x.name for x in path.iterdir())
+        names = sorted(x.name for x in (path / 'rows-0').iterdir())
         assert names == [f'chunk-{i}.json' for i in range(9)]

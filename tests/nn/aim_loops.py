@@ -199,7 +199,7 @@ def layer_by_loops(layer, vectors, weights=None):
 
 def lr_by_loops(linear, batch):
     outs = []
-    for row in node_vectors(linear.linear.weight, batch):
+    for row in node_vectors(linear.table.weight, batch):
         terms = [x[0] for x in row if x is not None]
         outs.append(linear.bias[0] + sum(terms))
     return torch.stack(outs)

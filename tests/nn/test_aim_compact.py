@@ -143,7 +143,7 @@ def test_all_gates_closed(options, tmp_path):
     batch = make_batch()
     # Without interactions it is a logistic regression:
     linear = LR(SLOTS).double()
-    linear.load_state_dict(small.linear.state_dict())
+    linear.linear.load_state_dict(small.linear.state_dict())
     torch.testing.assert_close(small(batch), linear(batch))
     small.save(tmp_path / 'model')
     loaded = FieldModel.load(tmp_path / 'model').double().eval()

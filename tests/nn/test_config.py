@@ -171,7 +171,7 @@ def test_classes_of_the_same_name(info, tmp_path):
     assert type(FieldModel.load(tmp_path / 'library')) is LibraryLR
     own = FieldModel.load(tmp_path / 'own')
     assert type(own) is LR
-    assert own.bias == 0.5
+    assert own.linear.bias == 0.5
 
 
 def test_a_class_that_has_not_been_imported(info, tmp_path, monkeypatch):

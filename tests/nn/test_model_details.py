@@ -7,7 +7,7 @@ from loops import as_nodes
 from model_zoo import MODELS, randomise
 from torch_geometric.nn import GATv2Conv, global_mean_pool
 
-from pyg_featgraph.data import FieldGraphLoader, FieldInfo, FieldTable
+from pyg_featgraph.data import FieldGraphLoader
 from pyg_featgraph.nn import (
     FIVES,
     FM,
@@ -18,7 +18,6 @@ from pyg_featgraph.nn import (
     GraphFMConv,
     HadamardScore,
     TopM,
-    pair_effects,
 )
 
 
@@ -80,7 +79,7 @@ def test_fm_is_the_sum_over_pairs(table):
     model = randomise(FM(table.info, 4)).double()
     batch = table[:5]
     x = model.embedding(batch.slot_index, batch.slot_value.double())
-    w = model.linear.linear(batch.slot_index, batch.slot_value.double())
+    w = model.linear.table(batch.slot_index, batch.slot_value.double())
     for b in range(5):
         expected = model.linear.bias[0] + w[b].sum()
         for i in range(7):
@@ -109,57 +108,6 @@ def test_edge_weights(table):
         weights, model.edge_weights(as_nodes(batch)), strict=True
     ):
         torch.testing.assert_close(one, two)
-
-
-class PairModel(torch.nn.Module):
-    """Has one product of two fields, and a sum of others."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(3.0))
-
-    def forward(self, batch):
-        x = batch.slot_value
-        return self.weight * x[:, 0] * x[:, 2] + x[:, 1] ** 2 + x[:, 0]
-
-
-def test_pair_effects_of_a_known_function():
-    # Independent values with unit variance:
-    info = FieldInfo(
-        ('a', 'b', 'c'), (1, 1, 1), (1, 1, 1), ('categorical',) * 3
-    )
-    value = torch.randint(0, 2, (4000, 3)) * 2.0 - 1
-    table = FieldTable(torch.zeros(4000, 3).int(), value, info)
-    effects = pair_effects(PairModel(), table, num_rows=4000)
-    assert effects[0, 1] < 1e-6
-    assert effects[1, 2] < 1e-6
-    # 3 x_a x_c has standard deviation 3; the relative error is below 3 %:
-    assert effects[0, 2] == pytest.approx(3, rel=0.1)
-    torch.testing.assert_close(effects, effects.t())
-
-
-class MissingModel(torch.nn.Module):
-    """Counts the fields that are there, and squares it."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(1))
-
-    def forward(self, batch):
-        size = batch.ptr.diff()
-        return self.weight * size.square()
-
-
-def test_pair_effects_leave_out_missing_fields(table):
-    part = table.subset(slice(0, 200))
-    assert (pair_effects(MissingModel(), part) == 0).all()
-    part.drop_absent = True
-    effects = pair_effects(MissingModel(), part)
-    missing = ~part.info.present(part.slot_index)
-    some = missing.any(0).float()
-    assert some.sum() >= 2
-    assert ((effects > 0) <= some.outer(some).bool()).all()
-    assert (effects > 0).any()
 
 
 def test_interactions(table):

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.colors import to_hex
 from plot_parts import FOUND, labels
 
-from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.plot import plot_interactions, save_figure
 
 
@@ -52,3 +52,17 @@ def test_no_interactions(tmp_path):
     figure = plot_interactions(InteractionSet(), truth=[])
     assert not figure.axes[0].patches
     save_figure(figure, tmp_path / 'empty.png')
+
+
+def test_intervals():
+    found = InteractionSet(
+        [*FOUND, Interaction(('a', 'c'), 2.5, detail={'interval': (2.0, 4.0)})]
+    )
+    (axis,) = found.plot().axes
+    (line,) = axis.lines
+    assert line.get_xdata().tolist() == [2.0, 4.0]
+    # At its own bar:
+    assert line.get_ydata().tolist() == [1, 1]
+    assert labels(axis.get_yticklabels())[1] == 'a x c'
+    assert axis.get_xlim()[1] > 4
+    assert not FOUND.plot().axes[0].lines

@@ -88,7 +88,13 @@ def test_finds_what_a_parity_depends_on(order, recursive, tmp_path):
     found = result.interactions.of_order(order)
     planted = tuple('abc'[:order])
     assert found[0].fields == planted
-    assert model.interactions(by='edges') == result.interactions
+    assert model.interactions(by='edges') == result.derived
+    assert result.derived.of_order(order)[0].fields == planted
+    # By effect on validation rows, of all pairs and what edges spell out:
+    again = model.interactions(valid, candidates=result.interactions)
+    assert again == result.interactions
+    assert {x.order for x in result.interactions} == {*range(2, order + 1)}
+    assert all('interval' in x.detail for x in result.interactions)
     saved = InteractionSet.load(tmp_path / 'interactions.json')
     assert saved == result.interactions
     # The cross makes a linear model exact that is no better than chance:

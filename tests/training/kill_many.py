@@ -37,6 +37,7 @@ def run(kind, parts, path):
     options = {'directory': path, 'resume': True, 'save_steps': 2, **SHARED}
     if kind == 'fit':
         model = GraphFM(info, 4, 4, num_layers=1, dropout=0.3)
+        options |= {'scheduler': 'cosine', 'warmup': 2, 'ema_decay': 0.9}
         result = fit(model, *parts, max_epochs=3, **options)
         metrics, found = result.metrics, None
     elif kind == 'fives':

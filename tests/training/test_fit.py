@@ -30,7 +30,7 @@ def test_metrics_are_those_of_the_best_epoch(parts, tmp_path):
     model = LR(parts[0].info)
     result = run(model, parts, tmp_path, lr=0.05, max_epochs=6)
     for name, part in (('valid', parts[1]), ('test', parts[2])):
-        p = predict(model, part).double().sigmoid().numpy()
+        p = predict(model, part).double().numpy()
         y = part.y.numpy()
         assert result.metrics[f'{name}_auc'] == pytest.approx(
             roc_auc_score(y, p), abs=1e-5
@@ -39,8 +39,8 @@ def test_metrics_are_those_of_the_best_epoch(parts, tmp_path):
             log_loss(y, p), abs=1e-5
         )
     state = torch.load(result.checkpoint, weights_only=True)
-    weight = state['state_dict']['model.linear.weight']
-    assert torch.equal(weight, model.linear.weight)
+    weight = state['state_dict']['model.linear.table.weight']
+    assert torch.equal(weight, model.linear.table.weight)
     loaded = FieldModel.load(result.model_path)
     torch.testing.assert_close(
         predict(loaded, parts[2]), predict(model, parts[2])
@@ -99,7 +99,7 @@ def test_sparse_gradients(parts, tmp_path):
 def test_labels_are_checked(parts, tmp_path):
     model = LR(parts[0].info)
     ones = parts[1].subset(parts[1].y == 1)
-    with pytest.raises(DataError, match='validation rows have a single class'):
+    with pytest.raises(DataError, match='validation rows all have the label 1'):
         fit(model, parts[0], ones, directory=tmp_path)
     unlabelled = parts[0].subset(slice(None))
     unlabelled.y = None

@@ -3,11 +3,17 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
-from pyg_featgraph.training.metrics import ExactAUC, ExactMean
+from pyg_featgraph.training.metrics import (
+    ExactFigure,
+    ExactMean,
+    concordance,
+    mean_auc,
+)
+from pyg_featgraph.training.metrics import auc as auc_of
 
 
 def auc(scores, labels, num_batches=3):
-    metric = ExactAUC()
+    metric = ExactFigure(auc_of)
     for s, y in zip(
         scores.tensor_split(num_batches),
         labels.tensor_split(num_batches),
@@ -55,6 +61,32 @@ def test_auc_of_one_class():
             assert auc(torch.randn(5), labels).isnan()
 
 
+@pytest.mark.parametrize('num_labels', [2, 3, 50, 1000])
+@pytest.mark.parametrize('num_scores', [1, 3, 1000])
+def test_concordance_against_pairs(num_labels, num_scores):
+    torch.manual_seed(0)
+    for num_rows in (2, 3, 7, 40, 129):
+        y = torch.randint(0, num_labels, (num_rows,)).double()
+        y[:2] = torch.tensor([0.0, 1.0])
+        s = torch.randint(0, num_scores, (num_rows,)).double()
+        w = torch.rand(num_rows).double()
+        pairs = (y.unsqueeze(1) > y) * w.unsqueeze(1) * w
+        order = s.unsqueeze(1) - s
+        right = (order > 0).double() + 0.5 * (order == 0)
+        expected = float((right * pairs).sum() / pairs.sum())
+        assert float(concordance(s, y, w)) == pytest.approx(expected)
+        if num_labels == 2:
+            assert float(auc_of(s, y, w)) == pytest.approx(expected)
+
+
+def test_mean_auc_leaves_out_classes_without_rows():
+    torch.manual_seed(0)
+    scores, y = torch.rand(60, 4).double(), torch.randint(0, 3, (60,)).double()
+    expected = np.mean([roc_auc_score(y == c, scores[:, c]) for c in range(3)])
+    out = mean_auc(scores, y, torch.ones(60).double())
+    assert float(out) == pytest.approx(expected)
+
+
 def test_mean_is_one_over_rows():
     values = np.random.default_rng(0).random(1000)
     mean = ExactMean()
@@ -66,13 +98,11 @@ def test_mean_is_one_over_rows():
 def test_figures_of_a_training_are_exact(table, tmp_path):
     from fit_parts import make, train
 
-    from pyg_featgraph.training import predict
-
     parts = table.split([0.4, 0.3, 0.3])
     model = make(parts[0].info)
     result = train(model, parts, tmp_path, lr=0.01)
     for name, part in (('valid', parts[1]), ('test', parts[2])):
-        logits = predict(model, part, 512).double()
+        logits = model.eval()(part.batch()).detach().double()
         y, p = part.y.numpy(), logits.sigmoid().numpy()
         # Batches of other sizes may round logits, but not order them, anew:
         assert result.metrics[f'{name}_auc'] == pytest.approx(

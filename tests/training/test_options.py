@@ -5,14 +5,18 @@ import torch
 import torchmetrics
 from fit_parts import assert_same, make, train, watched
 
-from pyg_featgraph.nn import FM, FeatNet
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn import FIVES, FM, LR, DeepFM, FeatNet, GraphFM
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training import (
     TrainingOptions,
     fit,
     predict,
 )
-from pyg_featgraph.training.optimizers import make_optimizer
+from pyg_featgraph.training.optimizers import (
+    make_optimizer,
+    parameter_groups,
+)
 
 
 @pytest.fixture(scope='module')
@@ -54,6 +58,10 @@ def test_options_are_one_object(parts, tmp_path):
 WRONG = [
     {'batch_size': 0},
     {'lr': -1.0},
+    {'linear_scale': -1.0},
+    {'embedding_decay': -1.0},
+    {'ema_decay': 1.0},
+    {'warmup': -1.0},
     {'weight_decay': -0.1},
     {'architecture_lr': -1.0},
     {'mode': 'best'},
@@ -97,20 +105,84 @@ def test_optimizer(parts, tmp_path):
     assert type(watch.trainer.optimizers[0]) is torch.optim.RMSprop
 
 
-def test_weight_decay_pulls_weights_to_zero(parts, tmp_path):
+@pytest.mark.parametrize('name', ['weight_decay', 'embedding_decay'])
+def test_decay_pulls_its_own_weights_to_zero(name, parts, tmp_path):
     norms = []
-    for weight_decay in (0.0, 1.0):
+    for decay in (0.0, 5.0):
         model = make(parts[0].info, embedding_std=1.0)
-        train(
-            model,
-            parts,
-            tmp_path,
-            weight_decay=weight_decay,
-            lr=0.02,
-            patience=None,
+        options = {name: decay, 'lr': 0.02, 'patience': None}
+        train(model, parts, tmp_path, **options)
+        conv = model.convs[0]
+        norms.append(
+            {
+                'weight_decay': conv.lin.weight.norm().item(),
+                'embedding_decay': model.embedding.weight.norm().item(),
+                'norms': conv.norm_weight.norm().item(),
+            }
         )
-        norms.append(model.embedding.weight.norm().item())
-    assert norms[1] < 0.8 * norms[0]
+    none, decayed = norms
+    for key, norm in none.items():
+        if key == name:
+            assert decayed[key] < 0.5 * norm
+        else:
+            assert decayed[key] == pytest.approx(norm, rel=0.2)
+
+
+def test_what_decays():
+    """Matrices do; biases, norms, tables and architecture do not."""
+
+    def decays(model):
+        options = TrainingOptions(weight_decay=0.3)
+        dense, _ = parameter_groups(model, [*model.parameters()], options)
+        chosen = {
+            id(p) for g in dense if g['weight_decay'] for p in g['params']
+        }
+        assert {g['weight_decay'] for g in dense} <= {0.0, 0.3}
+        return {k for k, p in model.named_parameters() if id(p) in chosen}
+
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
+    names = {f'mlp.lins.{k}.weight' for k in range(3)}
+    assert decays(DeepFM(info, 4)) - {'readout.weight'} == names
+    assert decays(GraphFM(info, 4, 4, num_layers=1)) == {
+        'convs.0.att',
+        'convs.0.edge.edge.weight',
+        'convs.0.lin.weight',
+        'convs.0.res.weight',
+        'lin.weight',
+    }
+    assert 'adjacency.weight' not in decays(FIVES(info, 4))
+    table = torch.nn.Embedding(3, 2)
+    norm = torch.nn.LayerNorm([2, 2])
+    assert decays(torch.nn.Sequential(table, norm)) == set()
+
+
+def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
+    for sparse in (False, True):
+        model = FM(parts[0].info, 4, sparse=sparse)
+        options = TrainingOptions(lr=0.02, linear_scale=3.0)
+        groups = parameter_groups(model, [*model.parameters()], options)
+        rates = {id(p): g['lr'] for x in groups for g in x for p in g['params']}
+        for name, p in model.named_parameters():
+            rate = 0.06 if name.startswith('linear.') else 0.02
+            assert rates[id(p)] == pytest.approx(rate), name
+    # A step of Adam is as long as its rate:
+    model = LR(parts[0].info)
+    train(model, parts, tmp_path, lr=0.01, batch_size=9999, max_epochs=1)
+    assert model.linear.table.weight.abs().max() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_batch_size_follows_the_rows(parts, tmp_path):
+    options = TrainingOptions()
+    sizes = {50: 32, 6400: 64, 12_000: 64, 12_800: 128, 10**8: 1024}
+    for num_rows, size in sizes.items():
+        assert options.for_rows(num_rows).batch_size == size
+    told = TrainingOptions(batch_size=7)
+    assert told.for_rows(12_000).batch_size == 7
+    _, watch = watched(parts, tmp_path, batch_size=None, max_epochs=1)
+    # 840 rows, 32 at a time:
+    assert len(watch.steps) == 27
+    record = json.loads((tmp_path / 'run.json').read_text())
+    assert record['fingerprint']['batch_size'] == 32
 
 
 def test_sparse_tables_have_an_optimizer_of_their_own(parts, tmp_path):
@@ -120,7 +192,7 @@ def test_sparse_tables_have_an_optimizer_of_their_own(parts, tmp_path):
     _, watch = watched(parts, tmp_path, model, **options)
     (optimizer,) = watch.trainer.optimizers
     assert [type(x) for x in optimizer.parts] == [
-        torch.optim.Adam,
+        torch.optim.AdamW,
         torch.optim.SparseAdam,
     ]
     owned = [p for g in optimizer.param_groups for p in g['params']]
@@ -195,7 +267,9 @@ def test_schedule_of_sparse_and_dense_tables(parts, tmp_path):
         lr=0.08,
         max_epochs=2,
     )
-    assert watch.rates == [[0.08, 0.08]] * 7 + [[0.04, 0.04]] * 7
+    assert watch.rates == [
+        pytest.approx([10 * x, 10 * x, x]) for x in [0.08] * 7 + [0.04] * 7
+    ]
     assert [x.param_groups[0]['lr'] for x in watch.trainer.optimizers[0].parts]
 
 
@@ -254,7 +328,7 @@ def test_metrics(parts, tmp_path):
     assert result.metrics['valid_accuracy'] == pytest.approx(max(scores))
     assert len(set(scores)) > 1
     for name, part in (('valid', parts[1]), ('test', parts[2])):
-        right = (predict(model, part) > 0) == part.y.bool()
+        right = (predict(model, part) > 0.5) == part.y.bool()
         assert result.metrics[f'{name}_accuracy'] == pytest.approx(
             right.double().mean().item()
         )
@@ -329,10 +403,9 @@ def test_architecture_lr(parts, tmp_path):
 
 def test_names_of_optimizers():
     model = torch.nn.Linear(2, 1)
-    options = TrainingOptions(optimizer='AdamW')
-    out = make_optimizer(model, list(model.parameters()), options)
-    assert type(out) is torch.optim.AdamW
-    assert (
-        out.defaults['weight_decay']
-        == torch.optim.AdamW(model.parameters()).defaults['weight_decay']
-    )
+    for name in ('AdamW', 'NAdam', 'Adam'):
+        options = TrainingOptions(optimizer=name)
+        out = make_optimizer(model, list(model.parameters()), options)
+        assert type(out) is getattr(torch.optim, name)
+        # Of its own accord none has a decay:
+        assert {g['weight_decay'] for g in out.param_groups} == {0.0}

@@ -51,6 +51,9 @@ OPTIONS = {
         'scheduler_options': {'max_lr': 0.05, 'total_steps': 21},
         'scheduler_interval': 'step',
     },
+    'cosine': {'scheduler': 'cosine', 'warmup': 0.2, 'lr': 0.05},
+    'average': {'ema_decay': 0.8, 'lr': 0.05},
+    'last average': {'ema_decay': 0.8, 'lr': 0.05, 'patience': None},
     'plateau': {'scheduler': 'ReduceLROnPlateau', 'lr': 0.3},
     'patience': {'lr': 0.0, 'patience': 1},
     'all epochs': {'patience': None},
@@ -243,7 +246,11 @@ def test_stopped_between_early_stop_and_result(parts, tmp_path):
 
 CHANGED = {
     'lr': 0.5,
+    'linear_scale': 2.0,
     'weight_decay': 0.1,
+    'embedding_decay': 0.1,
+    'warmup': 2,
+    'ema_decay': 0.5,
     'batch_size': 64,
     'seed': 1,
     'monitor': 'valid_auc',

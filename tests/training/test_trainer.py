@@ -81,7 +81,7 @@ def test_logger_clipping_schedule_and_bf16_in_one_call(parts, tmp_path):
     assert 0 < result.metrics['test_auc'] < 1
     text = (tmp_path / 'logs').rglob('metrics.csv')
     header = next(iter(text)).read_text().splitlines()[0].split(',')
-    assert {'train_loss', 'valid_auc', 'lr-Adam', 'test_auc'} <= {*header}
+    assert {'train_loss', 'valid_auc', 'lr-AdamW', 'test_auc'} <= {*header}
     assert len(list((tmp_path / 'own').iterdir())) == 1
 
 

@@ -57,7 +57,8 @@ class Head(Configurable, torch.nn.Module):
         losses = self.losses(out, y)
         if weight is None:
             return losses.mean()
-        return (losses * weight).sum() / weight.sum()
+        # Rows that do not count have no mean:
+        return (losses * weight).sum() / weight.sum().clamp(min=1e-12)
 
     @abstractmethod
     def losses(self, out: Tensor, y: Tensor) -> Tensor:

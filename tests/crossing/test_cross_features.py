@@ -362,6 +362,9 @@ def test_transform_errors():
 
 def test_needs_sklearn(monkeypatch):
     monkeypatch.setitem(sys.modules, 'sklearn.base', None)
-    monkeypatch.delitem(sys.modules, 'pyg_featgraph.crossing')
+    for name in [
+        x for x in sys.modules if x.startswith('pyg_featgraph.crossing')
+    ]:
+        monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r'pyg-featgraph\[sklearn\]'):
         importlib.import_module('pyg_featgraph.crossing')

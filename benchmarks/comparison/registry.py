@@ -1,0 +1,34 @@
+"""All contestants by name, alone or with a set of further columns."""
+
+from dataclasses import replace
+
+from comparison import boosted, linear, ours, tabm_net
+from comparison.features import FEATURES
+
+CONTESTANTS = {
+    **linear.CONTESTANTS,
+    **boosted.CONTESTANTS,
+    **tabm_net.CONTESTANTS,
+    **ours.CONTESTANTS,
+}
+#: The contestants with further columns that take part without being asked.
+WITH_FEATURES = ('lightgbm+crosses', 'sklearn-lr+crosses', 'lr+crosses')
+DEFAULT = (*CONTESTANTS, *WITH_FEATURES)
+
+
+def contestant(name):
+    """The contestant of that name, which may be `model+features`."""
+    base, *features = name.split('+')
+    known = CONTESTANTS.get(base)
+    if known is None or any(x not in FEATURES for x in features):
+        raise SystemExit(
+            f"'{name}' is no contestant. There are {', '.join(CONTESTANTS)}, "
+            f'each alone or with {", ".join("+" + x for x in FEATURES)}'
+        )
+
+    def run(table, settings, seed):
+        for feature in features:
+            table = FEATURES[feature](table)
+        return known.run(table, settings, seed)
+
+    return replace(known, run=run) if features else known

@@ -1,0 +1,69 @@
+"""Settings of contestants on tables: files, and how they are chosen."""
+
+import json
+import warnings
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from comparison import tasks
+from pyg_featgraph.files import replacing
+
+#: Validation rows of this seed choose the settings.
+SEED = 0
+
+
+def read(path, contestant):
+    """The settings of a file, or those without tuning."""
+    if not path.exists():
+        return dict(contestant.defaults)
+    return json.loads(path.read_text())['settings']
+
+
+def choose(path, contestant, table, trials, journal):
+    """Writes the settings that suit validation rows best: the defaults, or
+    those of one of the trials. A search that was stopped goes on.
+
+    Args:
+        path: Where the settings go.
+        contestant: A `Contestant`.
+        table: A `Table`, whose test rows are not looked at.
+        trials: How many settings are tried beside the defaults.
+        journal: The file that holds what has been tried.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name='settings',
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        sampler=optuna.samplers.TPESampler(seed=SEED),
+        load_if_exists=True,
+    )
+
+    def loss(settings):
+        outcome = contestant.run(table, settings, SEED)
+        return tasks.loss(table.task, table.labels[1], outcome.valid)
+
+    if 'default' not in study.user_attrs:
+        study.set_user_attr('default', loss(dict(contestant.defaults)))
+    while sum(t.state.is_finished() for t in study.trials) < trials:
+        trial = study.ask(dict(contestant.space))
+        try:
+            value = loss({**contestant.defaults, **trial.params})
+        except Exception as error:
+            # Some settings may not be possible; the others go on.
+            warnings.warn(f'{trial.params}: {error}', stacklevel=2)
+            study.tell(trial, state=TrialState.FAIL)
+        else:
+            study.tell(trial, value)
+    chosen, value = dict(contestant.defaults), study.user_attrs['default']
+    done = study.get_trials(states=(TrialState.COMPLETE,))
+    if done and study.best_value < value:
+        chosen |= study.best_params
+        value = study.best_value
+    facts = {'settings': chosen, 'valid loss': value, 'trials': trials}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + '\n')

@@ -1,0 +1,237 @@
+"""The tables, each cut into the same rows for all contestants."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from sklearn.model_selection import train_test_split
+
+from pyg_featgraph.data import FieldSchema
+from pyg_featgraph.datasets import (
+    Adult,
+    Diamonds,
+    EmployeeAccess,
+    MovieLens1M,
+    Nursery,
+    PlantedInteractions,
+    TelcoChurn,
+)
+from pyg_featgraph.errors import DataError
+
+#: The share of the training rows that are for validation.
+VALID_SHARE = 0.1
+TASKS = ('binary', 'multiclass', 'regression')
+#: Labels with more values than these are numbers, not classes.
+MAX_CLASSES = 20
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table before it is cut. Labels are numbers already."""
+
+    task: str
+    df: pd.DataFrame
+    schema: FieldSchema
+    #: The official test rows, or the share of the rows that are test rows.
+    test: pd.DataFrame | float = 0.2
+    #: The names of the classes, by number.
+    classes: tuple[str, ...] = ()
+    #: The planted interactions, where they are known.
+    truth: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as a contestant gets it: raw columns."""
+
+    task: str
+    schema: FieldSchema
+    train: pd.DataFrame
+    valid: pd.DataFrame
+    test: pd.DataFrame
+    #: Of several classes; 0 for two and for numbers.
+    num_classes: int = 0
+    truth: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
+
+    @property
+    def parts(self):
+        return self.train, self.valid, self.test
+
+    @property
+    def labels(self):
+        """The labels of the parts."""
+        return [df[self.schema.label].to_numpy() for df in self.parts]
+
+    @property
+    def inputs(self):
+        """The columns of the parts that are fields."""
+        return [df[list(self.schema.names)] for df in self.parts]
+
+    def names(self, *kinds):
+        return [f.name for f in self.schema if f.kind in kinds]
+
+    def with_columns(self, extra, **kinds):
+        """The table with further columns: DataFrames for the parts."""
+        pairs = zip(self.parts, extra, strict=True)
+        train, valid, test = (df.join(more) for df, more in pairs)
+        kinds = {f.name: {'kind': f.kind} for f in self.schema} | {
+            name: {'kind': kind} for name, kind in kinds.items()
+        }
+        schema = FieldSchema.infer(train, self.schema.label, kinds)
+        return replace(self, schema=schema, train=train, valid=valid, test=test)
+
+
+def cut(source, seed):
+    """The test rows are the same for all seeds, so that settings chosen with
+    one seed have not seen them; the seed draws the validation rows.
+    """
+    df, test = source.df, source.test
+    if isinstance(test, float):
+        order = np.random.RandomState(0).permutation(len(df))
+        first = len(df) - round(test * len(df))
+        df, test = df.iloc[order[:first]], df.iloc[order[first:]]
+    train, valid = train_test_split(
+        df,
+        test_size=VALID_SHARE,
+        random_state=seed,
+        stratify=None
+        if source.task == 'regression'
+        else df[source.schema.label],
+    )
+    return Table(
+        source.task,
+        source.schema,
+        *(part.reset_index(drop=True) for part in (train, valid, test)),
+        num_classes=len(source.classes) if source.task == 'multiclass' else 0,
+        truth=source.truth,
+    )
+
+
+def _read(task, data, split=None, **options):
+    # Kinds as in the data, everything else as the library has it by default.
+    df = data.frame(split)
+    kinds = {f.name: {'kind': f.kind} for f in data.schema()}
+    schema = FieldSchema.infer(df, data.label, kinds)
+    return Source(task, df, schema, **options)
+
+
+def _adult(root):
+    data = Adult(root / 'adult')
+    return _read('binary', data, 'train', test=data.frame('test'))
+
+
+def _employee(root):
+    return _read('binary', EmployeeAccess(root / 'employee'), test=0.1)
+
+
+def _telco(root):
+    (path,) = (root / 'telco').glob('*.csv')
+    return _read('binary', TelcoChurn(path))
+
+
+def _movielens(root, num_rows):
+    data = MovieLens1M(root / 'ml1m-half', form='ids')
+    source = _read('binary', data)
+    if num_rows is None:
+        return source
+    return replace(source, df=source.df.sample(num_rows, random_state=0))
+
+
+def _nursery(root):
+    data = Nursery(root / 'nursery')
+    return _read('multiclass', data, classes=data.classes)
+
+
+def _diamonds(root):
+    return _read('regression', Diamonds(root / 'diamonds', log=True))
+
+
+def _planted(root, num_rows, strength):
+    data = PlantedInteractions(num_rows, strength=strength)
+    return _read('binary', data, test=0.1, truth=tuple(data.truth))
+
+
+#: The tables by name: functions of the folder that holds the real data.
+SOURCES = {
+    'adult': _adult,
+    'employee': _employee,
+    'telco': _telco,
+    'movielens': partial(_movielens, num_rows=100_000),
+    'movielens-all': partial(_movielens, num_rows=None),
+    'nursery': _nursery,
+    'diamonds': _diamonds,
+    'planted': partial(_planted, num_rows=80_000, strength=1.0),
+    'planted-small': partial(_planted, num_rows=20_000, strength=1.0),
+    'planted-weak': partial(_planted, num_rows=80_000, strength=0.5),
+    'planted-large': partial(_planted, num_rows=500_000, strength=1.0),
+}
+#: Those that take minutes, not hours.
+DEFAULT = (
+    *('adult', 'employee', 'telco', 'movielens', 'nursery', 'diamonds'),
+    *('planted', 'planted-small', 'planted-weak'),
+)
+
+
+def read_file(path, label, task=None):
+    """Any table, CSV or Parquet.
+
+    Args:
+        path: The file.
+        label: The name of the label column.
+        task: What is predicted. (default: two values are `binary`, texts and
+            up to 20 whole numbers `multiclass`, other numbers `regression`)
+    """
+    path = Path(path)
+    read = pd.read_parquet if path.suffix == '.parquet' else pd.read_csv
+    df = read(path)
+    if label not in df:
+        raise DataError(
+            f"'{path}' has no column '{label}', only {list(df.columns)}"
+        )
+    values = df[label]
+    if values.isna().any():
+        at = df.index[values.isna()][0]
+        raise DataError(
+            f"'{path}', row {at}, column '{label}': no label. Remove such rows"
+        )
+    task = task or infer_task(values)
+    classes = ()
+    if task == 'regression':
+        if not is_numeric_dtype(values):
+            raise DataError(
+                f"'{path}', column '{label}': {values.iloc[0]!r} is no number"
+            )
+        values = values.astype(np.float64)
+    else:
+        codes, classes = pd.factorize(values, sort=True)
+        if task == 'binary' and len(classes) != 2:
+            raise DataError(
+                f"'{path}', column '{label}' has {len(classes)} values, a "
+                'binary label has 2'
+            )
+        rare = [classes[k] for k in np.flatnonzero(np.bincount(codes) < 10)]
+        if rare:
+            raise DataError(
+                f"'{path}', column '{label}': fewer than 10 rows have the "
+                f'labels {rare[:5]}, too few for training, validation and '
+                "test rows. Remove them, or pass task 'regression' for numbers"
+            )
+        values = codes
+    df = df.assign(**{label: values})
+    schema = FieldSchema.infer(df, label)
+    return Source(task, df, schema, classes=tuple(map(str, classes)))
+
+
+def infer_task(values):
+    """What a label column asks for."""
+    distinct = values.nunique()
+    if distinct == 2:
+        return 'binary'
+    if is_numeric_dtype(values) and not is_bool_dtype(values):
+        whole = (values == values.round()).all()
+        if not whole or distinct > MAX_CLASSES:
+            return 'regression'
+    return 'multiclass'

@@ -1,0 +1,144 @@
+r"""The values that several fields have together, as one number each."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from pyg_featgraph.data.codecs import RARE, Codec, make_codec
+from pyg_featgraph.data.schema import Field, FieldSchema
+from pyg_featgraph.data.texts import Ids
+from pyg_featgraph.data.values import check_frame
+from pyg_featgraph.errors import DataError
+
+_WITHOUT_ID = ('multi', 'vector')
+
+
+def name_of(fields: Sequence[str]) -> str:
+    r"""What a cross is called, :obj:`"a x b"`."""
+    return ' x '.join(fields)
+
+
+def all_crosses(
+    df: pd.DataFrame, schema: FieldSchema | None, order: int | tuple[int, ...]
+) -> list[tuple[str, ...]]:
+    r"""All sets of fields that have single values.
+
+    Args:
+        df (pandas.DataFrame): The rows.
+        schema (FieldSchema, optional): The fields, else all columns.
+        order (int or tuple of int): The largest number of fields of a set,
+            or all the numbers that are meant.
+
+    Raises:
+        ValueError: If an order is below one.
+    """
+    orders = range(1, order + 1) if isinstance(order, int) else order
+    if not orders or min(orders) < 1:
+        raise ValueError(
+            f"'order' must be at least 1, or some such numbers (got {order})"
+        )
+    check_frame(df, df.columns if schema is None else schema.names)
+    schema = schema or FieldSchema.infer(df)
+    names = sorted(x.name for x in schema if x.kind not in _WITHOUT_ID)
+    return [x for n in orders for x in combinations(names, n)]
+
+
+def fit_codecs(
+    df: pd.DataFrame,
+    names: Iterable[str],
+    schema: FieldSchema | None,
+    min_count: int,
+    bins: int,
+) -> dict[str, Codec]:
+    r"""Learns the ids of fields from the training rows.
+
+    Args:
+        df (pandas.DataFrame): The training rows.
+        names (list of str): The fields.
+        schema (FieldSchema, optional): Their kinds, else as
+            :meth:`~pyg_featgraph.data.FieldSchema.infer` reads them.
+        min_count (int): How often a value must be seen.
+        bins (int): The number of buckets of a numeric field.
+
+    Raises:
+        DataError: If a field is not in the schema or has no single values.
+    """
+    codecs = {}
+    for name in names:
+        known = schema or FieldSchema.infer(df[[name]])
+        kind = next((x.kind for x in known if x.name == name), None)
+        if kind is None:
+            raise DataError(
+                f"'{name}' is no field of the schema, which has "
+                f'{list(known.names)}'
+            )
+        if kind in _WITHOUT_ID:
+            raise DataError(
+                f"Column '{name}' is of the kind '{kind}' and cannot be "
+                'crossed; leave its interactions out'
+            )
+        if kind == 'categorical':
+            field = Field(name, kind, min_count)
+        else:
+            field = Field(name, kind, min_count, 'quantile', (bins,))
+        codecs[name] = make_codec(field)
+        codecs[name].fit(df[name])
+    return codecs
+
+
+def encode(codecs: Mapping[str, Codec], df: pd.DataFrame) -> dict[str, Ids]:
+    r"""The ids of each field, with shape :math:`(R)`."""
+    return {
+        name: codec.encode(df[name])[0][:, 0] for name, codec in codecs.items()
+    }
+
+
+def digest(ids: Mapping[str, Ids]) -> str:
+    r"""A text that tells rows with such ids from all others."""
+    out = hashlib.blake2b(digest_size=16)
+    for x in ids.values():
+        out.update(x.tobytes())
+    return out.hexdigest()
+
+
+def num_keys(fields: Sequence[str], codecs: Mapping[str, Codec]) -> int:
+    r"""How many combinations there can be.
+
+    Raises:
+        DataError: If there are more than one key can tell apart.
+    """
+    size = math.prod(codecs[name].size for name in fields)
+    if size > np.iinfo(np.int64).max:
+        raise DataError(
+            f"'{name_of(fields)}' has {size:.1e} possible combinations, too "
+            "many for one key; raise 'min_count', lower 'bins' or cross fewer "
+            'fields'
+        )
+    return size
+
+
+def join(
+    fields: Sequence[str], codecs: Mapping[str, Codec], ids: Mapping[str, Ids]
+) -> Ids:
+    r"""One key for each row, -1 where a member is rare.
+
+    Args:
+        fields (tuple of str): The fields of the cross.
+        codecs (dict): The codec of each field.
+        ids (dict): The ids of each field, as of :func:`encode`.
+
+    Shapes:
+        - **output:** keys :math:`(R)`
+    """
+    key = np.zeros_like(ids[fields[0]])
+    rare = np.zeros(len(key), dtype=bool)
+    for name in fields:
+        key = key * codecs[name].size + ids[name]
+        rare |= ids[name] == RARE
+    return np.where(rare, -1, key)
