@@ -31,7 +31,7 @@ def test_members_are_models(name, table):
     check_members(MODELS[name](table.info), table)
 
 
-@pytest.mark.parametrize('cls', [DNN, FIVES, AIM])
+@pytest.mark.parametrize('cls', [DNN, FIVES])
 def test_compiles_with_members(cls, table):
     check_compilation(cls(table.info, 4, members=3).eval(), table)
 
