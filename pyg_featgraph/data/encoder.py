@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pyg_featgraph.data.codecs import make_codec
+from pyg_featgraph.data.bins import Labels
+from pyg_featgraph.data.choice import Choice, choose, describe
+from pyg_featgraph.data.codecs import Codec, make_codec
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.labels import LabelCodec, read_column, read_weights
 from pyg_featgraph.data.schema import FieldSchema
@@ -44,8 +46,10 @@ class FieldEncoder:
 
     def __init__(self, schema: FieldSchema) -> None:
         self.schema = schema
-        self.codecs = [make_codec(field) for field in schema]
         self._labels = LabelCodec(schema.task)
+        #: The codecs of the fields; :meth:`fit` makes them.
+        self.codecs: list[Codec] = []
+        self._choices: dict[str, Choice] = {}
         self._info: FieldInfo | None = None
 
     @property
@@ -66,29 +70,67 @@ class FieldEncoder:
         """
         return self._labels.classes
 
-    def fit(self, df: pd.DataFrame) -> FieldEncoder:
+    def fit(
+        self, df: pd.DataFrame, valid: pd.DataFrame | None = None
+    ) -> FieldEncoder:
         r"""Learns vocabularies and statistics from the training rows.
 
         Args:
             df (pandas.DataFrame): The training rows.
+            valid (pandas.DataFrame, optional): The rows by which to choose
+                the transforms that are :obj:`"auto"`. (default: training
+                rows, which take turns)
 
         Raises:
             DataError: If the table is empty or lacks a column, if an entry
                 is none that its column can have (see
                 :mod:`~pyg_featgraph.data.values`), if categories cannot be
-                told apart, or if labels are none that the task of the schema
-                can have or are of a single class.
+                told apart, if labels are none that the task of the schema can
+                have or are of a single class, or if there are none and a
+                transform needs them.
         """
-        check_frame(df, self.schema.names)
-        if not len(df):
-            raise DataError('The table has no rows')
-        label = read_column(df, self.schema.label)
-        if label is not None:
-            self._labels.fit(label)
-        for codec in self.codecs:
-            codec.fit(df[codec.field.name])
+        y = self._read_labels(df, learn=True)
+        valid_y = None if valid is None else self._read_labels(valid)
+        codecs, choices = [], {}
+        for field in self.schema:
+            column = field.read(df)
+            if field.transform == 'auto':
+                rows = None if valid is None else (field.read(valid), valid_y)
+                choice = choose(field, (column, y), rows)
+                choices[field.name], field = choice, choice.field
+            codec = make_codec(field)
+            codec.fit(column, y)
+            codecs.append(codec)
+        self.codecs, self._choices = codecs, choices
         self._set_info()
         return self
+
+    def report(self) -> pd.DataFrame:
+        r"""What has become of each field: a row for each, with its kind, its
+        encoding, the number of ids, the share of training rows in which it is
+        missing and, for numbers, the mass points. Where the transform was
+        left to the data (:obj:`"auto"`), :obj:`"reason"` says why it is this
+        one, and one column for each candidate holds its loss on rows that it
+        was not fitted to; see :mod:`pyg_featgraph.data.choice`.
+
+        Raises:
+            RuntimeError: If the encoder is not fitted yet.
+        """
+        rows = []
+        for name, codec in zip(self.info.names, self.codecs, strict=True):
+            row = {
+                'kind': codec.field.kind,
+                'encoding': describe(codec.field),
+                'ids': codec.size,
+                'missing': codec.missing,
+                'mass_points': getattr(codec, 'mass', []),
+                'reason': 'as told',
+            }
+            if name in self._choices:
+                choice = self._choices[name]
+                row |= {'reason': choice.reason, **choice.scores}
+            rows.append(row)
+        return pd.DataFrame(rows, pd.Index(self.info.names, name='field'))
 
     def transform(self, df: pd.DataFrame) -> FieldTable:
         r"""Encodes a table; labels and weights are taken along if it has
@@ -102,14 +144,14 @@ class FieldEncoder:
                 unknown one.
         """
         info = self.info
-        check_frame(df, self.schema.names)
+        check_frame(df, self.schema.columns)
         index = np.empty((len(df), info.num_slots), dtype=np.int32)
         value = np.empty((len(df), info.num_slots), dtype=np.float32)
         for codec, offset, first in zip(
             self.codecs, info.offsets, info.first_slots, strict=True
         ):
             slots = slice(first, first + codec.slots)
-            ids, value[:, slots] = codec.encode(df[codec.field.name])
+            ids, value[:, slots] = codec.encode(codec.field.read(df))
             index[:, slots] = ids + offset
         label = read_column(df, self.schema.label)
         weight = read_column(df, self.schema.weight)
@@ -121,9 +163,11 @@ class FieldEncoder:
             sample_weight=None if weight is None else read_weights(weight),
         )
 
-    def fit_transform(self, df: pd.DataFrame) -> FieldTable:
+    def fit_transform(
+        self, df: pd.DataFrame, valid: pd.DataFrame | None = None
+    ) -> FieldTable:
         r"""Fits the encoder and encodes the same rows."""
-        return self.fit(df).transform(df)
+        return self.fit(df, valid).transform(df)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         r"""Writes the fitted encoder as one Parquet file.
@@ -132,10 +176,16 @@ class FieldEncoder:
         its metadata. The file appears as a whole or not at all, and carries a
         checksum.
         """
+        chosen = FieldSchema(tuple(codec.field for codec in self.codecs))
         meta = {
             'schema': self.schema.to_dict(),
             'info': self.info.to_dict(),
             'classes': self.classes,
+            'chosen': chosen.to_dict(),
+            'choices': {
+                name: [choice.reason, choice.scores]
+                for name, choice in self._choices.items()
+            },
             'states': [codec.state() for codec in self.codecs],
         }
         vocabularies = [codec.vocabulary for codec in self.codecs]
@@ -152,11 +202,18 @@ class FieldEncoder:
         with reading(path, 'encoder'):
             meta, vocabularies, _ = read_vocabularies(path, 'encoder')
             out = cls(FieldSchema.from_dict(meta['schema']))
+            chosen = FieldSchema.from_dict(meta['chosen'])
+            out.codecs = [make_codec(field) for field in chosen]
             for i, (codec, state) in enumerate(
                 zip(out.codecs, meta['states'], strict=True)
             ):
                 codec.load_state(state, vocabularies[i])
             out._labels.classes = tuple(meta['classes'])
+            out._choices = {
+                field.name: Choice(field, *meta['choices'][field.name])
+                for field in chosen
+                if field.name in meta['choices']
+            }
             out._set_info()
             if out.info != FieldInfo.from_dict(meta['info']):
                 raise DataError('its fields are not those of its states')
@@ -169,6 +226,22 @@ class FieldEncoder:
             tuple(codec.slots for codec in self.codecs),
             tuple(codec.kind for codec in self.codecs),
         )
+
+    def _read_labels(
+        self, df: pd.DataFrame, learn: bool = False
+    ) -> Labels | None:
+        r"""The labels by which to fit: integers if they are classes."""
+        check_frame(df, self.schema.columns)
+        if not len(df):
+            raise DataError('The table has no rows')
+        label = read_column(df, self.schema.label)
+        if label is None:
+            return None
+        if learn:
+            self._labels.fit(label)
+        y = self._labels.encode(label)
+        is_number = self.schema.task == 'regression'
+        return (y.double() if is_number else y.long()).numpy()
 
     def __repr__(self) -> str:
         fitted = self._info is not None

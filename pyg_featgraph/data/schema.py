@@ -11,22 +11,29 @@ import numpy as np
 import pandas as pd
 from pandas.api import types as dtypes
 
+from pyg_featgraph.data.dates import PARTS, date_part, varying_parts
 from pyg_featgraph.data.labels import TASKS
 from pyg_featgraph.data.values import check_frame, is_broken, to_objects
 from pyg_featgraph.errors import DataError
 
 KINDS = ('categorical', 'numeric', 'multi', 'vector')
-TRANSFORMS = ('standard', 'log1p', 'log_square', 'quantile', 'equal_width')
-#: Default bucket counts of the transforms that bucketise.
-DEFAULT_BINS: dict[str, tuple[int, ...]] = {
+NUMERIC_OPTIONS = ('transform', 'bins', 'interpolate')
+#: The transforms of a number, with the default bucket counts of those that
+#: have buckets.
+TRANSFORMS: dict[str, tuple[int, ...]] = {
+    'auto': (),
     'quantile': (50,),
+    'tree': (16,),
     'equal_width': (10, 100, 1000),
+    'standard': (),
+    'log1p': (),
+    'log_square': (),
 }
 
 
 @dataclass(frozen=True)
 class Field:
-    r"""One column of a table, which becomes one node of each row's graph.
+    r"""One column of a table, or a part of it: a node of each row's graph.
 
     Args:
         name (str): The name of the column.
@@ -34,23 +41,54 @@ class Field:
             (multi-valued categorical, the mean of its members) or
             :obj:`"vector"` (numbers from elsewhere, all entries equally long:
             an embedding of a text or an image; each component is standardised).
-        min_count (int, optional): Categories (or buckets of a numeric field)
-            seen fewer times in the training rows share one "rare" id.
+        min_count (int, optional): Categories (or buckets of equal width) seen
+            fewer times in the training rows share one "rare" id; other
+            buckets of fewer rows are joined with the next one.
             (default: :obj:`1`)
-        transform (str, optional): Numeric fields only. As a number that
-            scales the vector of the field: :obj:`"standard"` (zero mean, unit
-            variance), :obj:`"log1p"` (:math:`\mathrm{sign}(x) \log(1+|x|)`)
-            or :obj:`"log_square"` (:math:`\lfloor \ln^2 x \rfloor` for
-            :math:`x > 2`, the practice on Criteo). As buckets with a vector
-            each: :obj:`"quantile"` or :obj:`"equal_width"`.
-            (default: :obj:`"quantile"`)
-        bins (tuple of int, optional): The bucket counts of a bucketising
-            transform. With several counts (FIVES uses :obj:`(10, 100, 1000)`)
-            the vector of the field is the mean over the granularities.
-            (default: 50 for quantiles, 10, 100 and 1000 for equal widths)
+        transform (str, optional): Numeric fields only.
+
+            * :obj:`"auto"`: one of the others for each column, chosen by rows
+              that were not used to fit it; see
+              :mod:`pyg_featgraph.data.choice`.
+
+            As buckets with a vector each:
+
+            * :obj:`"quantile"`: of about equally many rows. A value that
+              would fill a bucket has its own (a mass point), and if there are
+              few values, each has its own.
+            * :obj:`"tree"`: the leaves of a decision tree fitted to the label,
+              which have at least 20 training rows.
+            * :obj:`"equal_width"`.
+
+            As a number that scales the vector of the field:
+
+            * :obj:`"standard"`: zero mean, unit variance.
+            * :obj:`"log1p"`: :math:`\mathrm{sign}(x) \log(1+|x|)`.
+            * :obj:`"log_square"`: :math:`\lfloor \ln^2 x \rfloor` for
+              :math:`x > 2`, the practice on Criteo.
+
+            (default: :obj:`"quantile"` if :obj:`bins` are given or with
+            :obj:`interpolate`, else :obj:`"auto"`)
+        bins (tuple of int, optional): The (largest) bucket counts of a
+            transform with buckets. With several counts (FIVES uses
+            :obj:`(10, 100, 1000)`) the vector of the field is the mean over
+            the granularities. (default: 50 for quantiles, 16 for trees, 10,
+            100 and 1000 for equal widths)
+        interpolate (bool, optional): Whether the edges of the buckets have
+            the vectors, between which a number interpolates (piecewise linear
+            encoding, see
+            :class:`~pyg_featgraph.data.codecs.PiecewiseLinearCodec`).
+            (default: :obj:`False`)
         separator (str, optional): Multi-valued fields only: what separates
             the members in a string; lists are accepted as well.
             (default: :obj:`"|"`)
+        column (str, optional): The name of the column, if the field has
+            another one, so that a column can be several fields.
+            (default: :obj:`name`)
+        part (str, optional): Of a column of dates, what the field is a number
+            or a category of: :obj:`"year"`, :obj:`"month"`, :obj:`"day"`,
+            :obj:`"weekday"`, :obj:`"hour"`, :obj:`"minute"` or
+            :obj:`"elapsed"` (days since 1970). (default: :obj:`None`)
     """
 
     name: str
@@ -58,11 +96,26 @@ class Field:
     min_count: int = 1
     transform: str | None = None
     bins: tuple[int, ...] = ()
+    interpolate: bool = False
     separator: str = '|'
+    column: str = ''
+    part: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise TypeError(f"'name' must be a text (got {self.name!r})")
+        object.__setattr__(self, 'column', self.column or self.name)
+        if self.part is not None:
+            if self.part not in PARTS:
+                raise ValueError(
+                    f"Field '{self.name}': 'part' must be one of {PARTS} (got "
+                    f'{self.part!r})'
+                )
+            if self.kind not in ('categorical', 'numeric'):
+                raise ValueError(
+                    f"Field '{self.name}': a 'part' of a date is numeric or "
+                    f"categorical (got '{self.kind}')"
+                )
         separator = self.separator
         if (
             not isinstance(separator, str)
@@ -84,23 +137,25 @@ class Field:
                 f'(got {self.min_count})'
             )
         if self.kind != 'numeric':
-            if self.transform is not None or self.bins:
+            if self.transform is not None or self.bins or self.interpolate:
                 raise ValueError(
-                    f"Field '{self.name}': 'transform' and 'bins' are for "
-                    f"numeric fields (this one is '{self.kind}')"
+                    f"Field '{self.name}': 'transform', 'bins' and "
+                    "'interpolate' are for numeric fields (this one is "
+                    f"'{self.kind}')"
                 )
             return
-        transform = self.transform or 'quantile'
+        with_bins = bool(self.bins) or self.interpolate
+        transform = self.transform or ('quantile' if with_bins else 'auto')
         if transform not in TRANSFORMS:
             raise ValueError(
                 f"Field '{self.name}': 'transform' must be one of "
-                f"{TRANSFORMS} (got '{transform}')"
+                f"{(*TRANSFORMS,)} (got '{transform}')"
             )
-        bins = tuple(self.bins) or DEFAULT_BINS.get(transform, ())
-        if bins and transform not in DEFAULT_BINS:
+        bins = tuple(self.bins) or TRANSFORMS[transform]
+        if with_bins and not TRANSFORMS[transform]:
             raise ValueError(
-                f"Field '{self.name}': 'bins' has no meaning for the "
-                f"transform '{transform}'"
+                f"Field '{self.name}': 'bins' and 'interpolate' have no "
+                f"meaning for the transform '{transform}'"
             )
         if any(count < 1 for count in bins):
             raise ValueError(
@@ -114,6 +169,18 @@ class Field:
     def is_bucketised(self) -> bool:
         r"""Whether the field is numeric and enters as buckets."""
         return bool(self.bins)
+
+    def read(self, df: pd.DataFrame) -> pd.Series:
+        r"""What the field is of a table.
+
+        Args:
+            df (pandas.DataFrame): A table with the column of the field.
+
+        Raises:
+            DataError: If it is a part of a date and the column holds others.
+        """
+        column = df[self.column]
+        return column if self.part is None else date_part(column, self.part)
 
 
 @dataclass(frozen=True)
@@ -149,7 +216,7 @@ class FieldSchema:
             name = getattr(self, role)
             if not isinstance(name, str | None):
                 raise TypeError(f"'{role}' must be a text (got {name!r})")
-            if name in names:
+            if name is not None and name in (*names, *self.columns):
                 raise ValueError(f"The {role} '{name}' is also a field")
         if self.label is not None and self.label == self.weight:
             raise ValueError(f"The label '{self.label}' is also the weight")
@@ -172,7 +239,10 @@ class FieldSchema:
 
         Columns of numbers become numeric, columns of lists or arrays of
         floating point numbers vectors, those of other lists multi-valued, and
-        all others (strings, booleans, pandas categories) categorical.
+        all others (strings, booleans, pandas categories) categorical. A
+        column :obj:`"when"` of dates, or of nothing but their texts in ISO
+        form, becomes one numeric field for each part that varies:
+        :obj:`"when.month"`, :obj:`"when.weekday"`, ...
 
         Args:
             df (pandas.DataFrame): The table.
@@ -212,19 +282,30 @@ class FieldSchema:
             if column in roles:
                 continue
             options = dict(overrides.get(column, {}))
-            kind = options.setdefault(
-                'kind', defaults.get('kind') or _infer_kind(df[column])
-            )
-            for name, value in defaults.items():
-                if kind == 'numeric' or name not in ('transform', 'bins'):
+            kind = options.get('kind') or defaults.get('kind')
+            parts = [] if kind else varying_parts(df[column])
+            kind = kind or ('numeric' if parts else _infer_kind(df[column]))
+            for name, value in {**defaults, 'kind': kind}.items():
+                if kind == 'numeric' or name not in NUMERIC_OPTIONS:
                     options.setdefault(name, value)
-            fields.append(Field(name=column, **options))
+            if not parts:
+                fields.append(Field(column, **options))
+            options['column'] = column
+            fields += [
+                Field(f'{column}.{part}', part=part, **options)
+                for part in parts
+            ]
         return cls(tuple(fields), label, weight, task)
 
     @property
     def names(self) -> tuple[str, ...]:
         r"""The names of the fields, in node order."""
         return tuple(field.name for field in self.fields)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        r"""The columns that the fields are read from, each once."""
+        return (*dict.fromkeys(field.column for field in self.fields),)
 
     def replace(self, name: str, **changes: Any) -> FieldSchema:
         r"""Returns a copy in which the options of one field are changed."""

@@ -13,6 +13,8 @@ from pyg_featgraph.nn.dense import (
     FieldLinear,
     FirstOrder,
     GroupedMLP,
+    MemberLinear,
+    MemberMLP,
     SumReadout,
 )
 from pyg_featgraph.nn.edge import (
@@ -30,6 +32,7 @@ from pyg_featgraph.nn.edge import (
 from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import (
     FieldEmbedding,
+    MemberScale,
     NodeEmbedding,
     RaggedEmbedding,
 )
@@ -82,6 +85,9 @@ __all__ = [
     'InteractionConv',
     'FieldLinear',
     'GroupedMLP',
+    'MemberLinear',
+    'MemberMLP',
+    'MemberScale',
     'InteractionLayer',
     'FirstOrder',
     'SumReadout',

@@ -6,13 +6,14 @@ import errno
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, ClassVar
 
 import numpy as np
 import safetensors
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
@@ -38,7 +39,7 @@ from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
 from pyg_featgraph.nn.gates.gates import members
 from pyg_featgraph.nn.heads import Head, make_head
-from pyg_featgraph.nn.layout import Nodes, is_dense
+from pyg_featgraph.nn.layout import Nodes, by_member, is_dense
 
 #: The version of the model file format.
 VERSION = 2
@@ -53,10 +54,26 @@ class FieldModel(Configurable, torch.nn.Module):
     :meth:`load` and the rankings of :meth:`interactions` then work. What the
     :math:`C` outputs mean, the :attr:`head` knows.
 
+    With :obj:`members`, a model is :math:`k` models that share all that is
+    large, as in the `"TabM: Advancing Tabular Deep Learning with
+    Parameter-Efficient Ensembling" <https://arxiv.org/abs/2410.24210>`_ paper:
+    each has scales of its own for the node vectors
+    (:class:`~pyg_featgraph.nn.MemberScale`) and a last layer of its own
+    (:class:`~pyg_featgraph.nn.MemberLinear`). They predict together, by the
+    mean of their predictions, for which every row is run :math:`k` times. In
+    training the rows of a batch are dealt out to the members instead, so that a
+    step takes hardly longer than that of a single model; batches have to be
+    shuffled, as loaders for training do.
+
     Args:
         info (FieldInfo): The layout of the fields.
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number :math:`k` of members.
+            (default: :obj:`1`)
+        field_dropout (float, optional): The probability in training that the
+            node vectors of a field are left out of a row as a whole; others
+            are scaled up. (default: :obj:`0`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -67,15 +84,25 @@ class FieldModel(Configurable, torch.nn.Module):
         'dropout': between(0, 1),
         'embedding_dropout': between(0, 1),
         'embedding_std': at_least(0, float),
+        'members': at_least(1),
+        'field_dropout': between(0, 1),
     }
     _no_options = ('info',)
 
     embedding: NodeEmbedding
 
-    def __init__(self, info: FieldInfo, head: str | Head = 'binary') -> None:
+    def __init__(
+        self,
+        info: FieldInfo,
+        head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.info = info
         self.head = make_head(head)
+        self.members = members
+        self.field_dropout = field_dropout
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
@@ -112,34 +139,82 @@ class FieldModel(Configurable, torch.nn.Module):
                 dense layout. (default: all)
         """
         if isinstance(x, Data):
-            return self._squeeze(self.propagate(self.nodes(x)))
+            return self.merge(self.propagate(self.nodes(x)))
         sizes = [table.embedding_dim for table in self.tables]
         is_dense(x, edge_index, mask)
         size = 1 if batch is None else int(batch.max()) + 1
         nodes = Nodes(x.split(sizes, -1), edge_index, field, batch, size, mask)
-        return self._squeeze(self.propagate(nodes))
+        return self.merge(self.propagate(self._for_all(nodes)))
+
+    def member_logits(self, data: Data) -> Tensor:
+        r"""The logits of each member, with shape :math:`(k, B)`, or :math:`(k,
+        B, C)` of several outputs.
+
+        Args:
+            data (Data): A batch of field graphs.
+        """
+        out = self._squeeze(self.propagate(self.nodes(data)))
+        return by_member(out, self.members)
+
+    def merge(self, out: Tensor) -> Tensor:
+        r"""The logits of the model from those of its members.
+
+        Args:
+            out (torch.Tensor): What :meth:`propagate` gives, with shape
+                :math:`(k B, C)`.
+
+        Shapes:
+            - **output:** :math:`(B)` or :math:`(B, C)`
+        """
+        out = self._squeeze(out)
+        if self.members == 1:
+            return out
+        return self.head.merge(by_member(out, self.members))
 
     @abstractmethod
     def propagate(self, nodes: Nodes) -> Tensor:
-        r"""The logits :math:`(B, C)` from node vectors.
+        r"""The logits :math:`(k B, C)` from node vectors.
 
         Args:
             nodes (Nodes): The nodes, with the vectors of each of
-                :attr:`tables`.
+                :attr:`tables`; the rows are those of all :math:`k` members,
+                one member behind the other.
         """
 
     def nodes(self, data: Data) -> Nodes:
-        r"""The nodes of a batch, in the layout that fits it: dense for a
+        r"""The nodes of a batch as :meth:`propagate` gets them, with the rows
+        of all members. They are in the layout that fits the batch: dense for a
         :class:`~pyg_featgraph.data.FieldBatch`.
 
         Args:
             data (Data): A batch of field graphs, or a single one.
         """
+        return self._for_all(self._look_up(data))
+
+    def _look_up(self, data: Data) -> Nodes:
         x = tuple(table.embed(data) for table in self.tables)
         if isinstance(data, FieldBatch):
             return Nodes(x, mask=data.mask)
         size = 1 if data.batch is None else data.num_graphs
         return Nodes(x, data.edge_index, data.field, data.batch, size)
+
+    def _for_all(self, nodes: Nodes) -> Nodes:
+        # The same rows for every member.
+        if self.members > 1:
+            nodes = nodes.repeat(self.members)
+        return self._for_each(nodes)
+
+    def _for_each(self, nodes: Nodes) -> Nodes:
+        # The rows of all members, one member behind the other, as each of
+        # them sees its own.
+        x = tuple(
+            table.for_members(v, nodes)
+            for table, v in zip(self.tables, nodes.x, strict=True)
+        )
+        if self.training and self.field_dropout > 0:
+            kept = F.dropout(torch.ones_like(x[0][..., :1]), self.field_dropout)
+            x = tuple(v * kept for v in x)
+        return nodes._replace(x=x)
 
     def embed(self, data: Data) -> Tensor:
         r"""The node vectors of a batch, those of all :attr:`tables` one behind
@@ -148,15 +223,42 @@ class FieldModel(Configurable, torch.nn.Module):
         Args:
             data (Data): A batch of field graphs, or a single one.
         """
-        return torch.cat(self.nodes(data).x, dim=-1)
+        return torch.cat(self._look_up(data).x, dim=-1)
 
     def loss(self, data: Data) -> Tensor:
-        r"""The mean loss of a batch, which training lowers."""
-        return self._loss(self(data), data)
+        r"""The mean loss of a batch, which training lowers. Each member has a
+        loss of its own, on its part of the rows.
 
-    def _loss(self, out: Tensor, data: Data) -> Tensor:
+        Args:
+            data (Data): A batch of field graphs.
+        """
+        nodes = self._look_up(data)
+        size, part = nodes.num_rows, None
+        if self.members > 1:
+            nodes = nodes.fill(self.members)
+            part = nodes.num_rows // self.members
         weight = data.get('sample_weight')
-        return self.head.loss(out, data.y, weight)
+        losses = [
+            self.head.loss(self._squeeze(out)[:size], data.y, weight, part)
+            for out in self.outputs(self._for_each(nodes))
+        ]
+        return torch.stack(losses).mean()
+
+    def outputs(self, nodes: Nodes) -> Sequence[Tensor]:
+        r"""What training lowers the losses of: by default the logits of
+        :meth:`propagate` alone.
+
+        Args:
+            nodes (Nodes): The nodes, see :meth:`propagate`.
+
+        Returns:
+            list of torch.Tensor: Logits :math:`(k B, C)`.
+        """
+        return [self.propagate(nodes)]
+
+    def _mean(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        # Over the members.
+        return [by_member(x, self.members).mean(dim=0) for x in weights]
 
     def _squeeze(self, out: Tensor) -> Tensor:
         return out.squeeze(-1) if self.head.out_channels == 1 else out

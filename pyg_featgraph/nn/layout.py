@@ -27,11 +27,23 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.typing import Adj, OptTensor
 from torch_geometric.utils import add_remaining_self_loops, scatter, softmax
 
 Pair = tuple[Tensor, Tensor]
+
+
+def by_member(x: Tensor, members: int) -> Tensor:
+    r"""The rows of each member, with shape :math:`(k, B, *)`.
+
+    Args:
+        x (torch.Tensor): The rows of all members, one member behind the
+            other, with shape :math:`(k B, *)`.
+        members (int): The number :math:`k` of members.
+    """
+    return x.reshape(members, x.size(0) // members, *x.size()[1:])
 
 
 def is_dense(
@@ -182,6 +194,56 @@ class Nodes(NamedTuple):
         x = self.x[0]
         return torch.zeros(x.size(0), dtype=torch.long, device=x.device)
 
+    @property
+    def num_rows(self) -> int:
+        r"""The number of rows."""
+        return self.x[0].size(0) if self.is_dense else self.batch_size
+
+    def repeat(self, times: int) -> Nodes:
+        r"""The same rows several times, one time behind the other.
+
+        Args:
+            times (int): How many times.
+        """
+        if self.is_dense:
+            x = tuple(v.repeat(times, 1, 1) for v in self.x)
+            mask = None if self.mask is None else self.mask.repeat(times, 1)
+            return self._replace(x=x, mask=mask)
+        size, batch = self.x[0].size(0), self.batch_vector
+        shift = torch.arange(times, device=batch.device)
+        index = self.edge_index.repeat(1, times)
+        index = index + size * shift.repeat_interleave(
+            self.edge_index.size(1), output_size=index.size(1)
+        )
+        rows = shift.repeat_interleave(size, output_size=times * size)
+        return Nodes(
+            tuple(v.repeat(times, 1) for v in self.x),
+            index,
+            None if self.field is None else self.field.repeat(times),
+            batch.repeat(times) + self.batch_size * rows,
+            self.batch_size * times,
+        )
+
+    def fill(self, multiple: int) -> Nodes:
+        r"""The same rows and, behind them, rows without nodes, so that their
+        number is a multiple of another.
+
+        Args:
+            multiple (int): The other number.
+        """
+        missing = -self.num_rows % multiple
+        if not self.is_dense:
+            return self._replace(batch_size=self.batch_size + missing)
+        if missing == 0:
+            return self
+        mask = self.mask
+        if mask is None:
+            mask = torch.ones_like(self.x[0][..., 0], dtype=torch.bool)
+        return self._replace(
+            x=tuple(F.pad(v, (0, 0, 0, 0, 0, missing)) for v in self.x),
+            mask=F.pad(mask, (0, 0, 0, missing)),
+        )
+
     def with_self_loops(self) -> Nodes:
         r"""The same nodes, with an edge of each to itself."""
         if self.is_dense:
@@ -201,7 +263,7 @@ class Nodes(NamedTuple):
         if self.is_dense:
             return matrix
         source, target = self.edge_index
-        _, field = self._place()
+        _, field = self.place()
         return matrix[field[target], field[source]]
 
     def to_dense(self, x: Tensor, num_fields: int) -> Tensor:
@@ -214,7 +276,7 @@ class Nodes(NamedTuple):
         if self.is_dense:
             return x if self.mask is None else x * self.mask.unsqueeze(-1)
         out = x.new_zeros(self.batch_size, num_fields, *x.size()[1:])
-        return out.index_put(self._place(), x)
+        return out.index_put(self.place(), x)
 
     def dense(self, num_fields: int) -> Nodes:
         r"""The same nodes in the dense layout, in which all pairs of fields
@@ -225,7 +287,7 @@ class Nodes(NamedTuple):
         """
         if self.is_dense:
             return self
-        place = self._place()
+        place = self.place()
         mask = torch.zeros(
             self.batch_size,
             num_fields,
@@ -302,7 +364,12 @@ class Nodes(NamedTuple):
             return out
         return out / self.mask.sum(dim=1, keepdim=True).clamp(min=1)
 
-    def _place(self) -> Pair:
+    def place(self) -> Pair:
+        r"""The row and the field of each node of a graph.
+
+        Raises:
+            ValueError: If the fields are not known.
+        """
         if self.field is None:
             raise ValueError("'field' is required to tell the nodes apart")
         return self.batch_vector, self.field

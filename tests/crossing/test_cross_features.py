@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
+from pyg_featgraph.data.bins import quantile_edges
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import SEAL, sealing
 from pyg_featgraph.interactions import Interaction, InteractionSet
@@ -67,8 +68,8 @@ def reference(train, test, fields, min_count, bins):
     for name in fields:
         seen = [x for x in train[name] if not pd.isna(x)]
         if name in NUMERIC:
-            steps = np.arange(1, bins) / bins
-            edges = sorted({*np.quantile(np.array(seen, float), steps)})
+            known = np.unique(np.array(seen, float), return_counts=True)
+            edges = quantile_edges(*known, bins).tolist()
             cut[name] = lambda x, edges=edges: bisect.bisect_right(edges, x)
             rank[name] = {i: i + 1 for i in range(len(edges) + 1)}
         else:

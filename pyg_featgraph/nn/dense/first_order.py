@@ -8,7 +8,7 @@ from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.embedding import FieldEmbedding
-from pyg_featgraph.nn.layout import Nodes
+from pyg_featgraph.nn.layout import Nodes, by_member
 
 
 class FirstOrder(torch.nn.Module):
@@ -23,15 +23,23 @@ class FirstOrder(torch.nn.Module):
             (default: :obj:`1`)
         sparse (bool, optional): Whether the table has sparse gradients.
             (default: :obj:`False`)
+        members (int, optional): The number of members of the model.
+            (default: :obj:`1`)
     """
 
     def __init__(
-        self, info: FieldInfo, out_channels: int = 1, sparse: bool = False
+        self,
+        info: FieldInfo,
+        out_channels: int = 1,
+        sparse: bool = False,
+        members: int = 1,
     ) -> None:
         super().__init__()
         #: The weights, which are vectors of the nodes.
-        self.table = FieldEmbedding(info, out_channels, std=0.0, sparse=sparse)
-        self.bias = Parameter(torch.zeros(out_channels))
+        self.table = FieldEmbedding(
+            info, out_channels, std=0.0, sparse=sparse, members=members
+        )
+        self.bias = Parameter(torch.zeros(members, out_channels))
 
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
@@ -39,10 +47,12 @@ class FirstOrder(torch.nn.Module):
         torch.nn.init.zeros_(self.bias)
 
     def forward(self, weight: Tensor, nodes: Nodes) -> Tensor:
-        r"""The outputs :math:`(B, C)`.
+        r"""The outputs :math:`(B, C)`; those of all members have their rows
+        one member behind the other.
 
         Args:
             weight (torch.Tensor): The vectors of the nodes from the table.
             nodes (Nodes): The nodes that they belong to.
         """
-        return nodes.pool(weight) + self.bias
+        out = by_member(nodes.pool(weight), self.bias.size(0))
+        return (out + self.bias.unsqueeze(1)).flatten(0, 1)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from pyg_featgraph.nn.layout import by_member
+
 
 class SumReadout(torch.nn.Module):
     r"""The sum of some terms as a single output, which has no parameters; for
@@ -15,22 +17,26 @@ class SumReadout(torch.nn.Module):
         in_channels (int): The number :math:`P` of terms.
         out_channels (int, optional): The number :math:`C` of outputs.
             (default: :obj:`1`)
+        members (int, optional): The number :math:`k` of members of the model,
+            each of which has weights of its own. (default: :obj:`1`)
 
     Shapes:
-        - **input:** :math:`(*, P)`
-        - **output:** :math:`(*, C)`
+        - **input:** :math:`(k B, P)`
+        - **output:** :math:`(k B, C)`
     """
 
     weight: Tensor | None
 
-    def __init__(self, in_channels: int, out_channels: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int = 1, members: int = 1
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.out_channels = out_channels
         if out_channels == 1:
             self.register_parameter('weight', None)
         else:
-            size = (in_channels, out_channels)
+            size = (members, in_channels, out_channels)
             self.weight = Parameter(torch.empty(size))
         self.reset_parameters()
 
@@ -44,11 +50,11 @@ class SumReadout(torch.nn.Module):
         r"""Sums up terms.
 
         Args:
-            x (torch.Tensor): The terms.
+            x (torch.Tensor): The terms, of the rows of all members.
         """
         if self.weight is None:
             return x.sum(dim=-1, keepdim=True)
-        return x @ self.weight
+        return (by_member(x, self.weight.size(0)) @ self.weight).flatten(0, 1)
 
     def __repr__(self) -> str:
         return (

@@ -9,6 +9,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldBatch, FieldInfo
+from pyg_featgraph.nn.embedding.member_scale import MemberScale
+from pyg_featgraph.nn.layout import Nodes
 
 
 class NodeEmbedding(torch.nn.Module, ABC):
@@ -17,12 +19,27 @@ class NodeEmbedding(torch.nn.Module, ABC):
     Args:
         info (FieldInfo): The layout of the fields.
         embedding_dim (int): The size :math:`d` of each vector.
+        members (int, optional): The number of members of the model, each of
+            which scales the vectors in its own way. (default: :obj:`1`)
     """
 
-    def __init__(self, info: FieldInfo, embedding_dim: int) -> None:
+    def __init__(
+        self, info: FieldInfo, embedding_dim: int, members: int = 1
+    ) -> None:
         super().__init__()
         self.info = info
         self.embedding_dim = embedding_dim
+        #: The scales of the members, if there are several.
+        self.scale = (
+            MemberScale(members, info.num_fields, embedding_dim)
+            if members > 1
+            else None
+        )
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        if self.scale is not None:
+            self.scale.reset_parameters()
 
     @abstractmethod
     def forward(self, slot_index: Tensor, slot_value: Tensor) -> Tensor:
@@ -65,6 +82,19 @@ class NodeEmbedding(torch.nn.Module, ABC):
             return self.embed_nodes(data.node_index, data.node_value)
         x: Tensor = self(data.slot_index, data.slot_value)
         return x if data.mask is None else x * data.mask.unsqueeze(-1)
+
+    def for_members(self, x: Tensor, nodes: Nodes) -> Tensor:
+        r"""The vectors of nodes, each as its member sees it.
+
+        Args:
+            x (torch.Tensor): The vectors.
+            nodes (Nodes): The nodes that they belong to, those of all members,
+                one member behind the other.
+        """
+        if self.scale is None:
+            return x
+        out: Tensor = self.scale(x, nodes)
+        return out
 
     @property
     @abstractmethod

@@ -31,6 +31,8 @@ class FieldEmbedding(NodeEmbedding):
         sparse (bool, optional): Whether gradients hold only the vectors that
             a batch has touched; they need an optimizer such as
             :class:`torch.optim.SparseAdam`. (default: :obj:`False`)
+        members (int, optional): The number of members of the model, see
+            :class:`~pyg_featgraph.nn.NodeEmbedding`. (default: :obj:`1`)
 
     Shapes:
         - **input:** slot ids :math:`(B, S)` and values :math:`(B, S)`; see
@@ -46,8 +48,9 @@ class FieldEmbedding(NodeEmbedding):
         embedding_dim: int,
         std: float = 0.1,
         sparse: bool = False,
+        members: int = 1,
     ) -> None:
-        super().__init__(info, embedding_dim)
+        super().__init__(info, embedding_dim, members)
         self.std = std
         self.sparse = sparse
         self.weight = Parameter(torch.empty(info.num_embeddings, embedding_dim))
@@ -55,7 +58,7 @@ class FieldEmbedding(NodeEmbedding):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module."""
+        super().reset_parameters()
         torch.nn.init.normal_(self.weight, std=self.std)
 
     def forward(self, slot_index: Tensor, slot_value: Tensor) -> Tensor:

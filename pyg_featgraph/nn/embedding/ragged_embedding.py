@@ -31,6 +31,8 @@ class RaggedEmbedding(NodeEmbedding):
             (default: :obj:`0.1`)
         sparse (bool, optional): Whether gradients hold only the vectors that
             a batch has touched. (default: :obj:`False`)
+        members (int, optional): The number of members of the model, see
+            :class:`~pyg_featgraph.nn.NodeEmbedding`. (default: :obj:`1`)
 
     Shapes:
         - **input:** slot ids :math:`(B, S)` and values :math:`(B, S)`; see
@@ -53,8 +55,9 @@ class RaggedEmbedding(NodeEmbedding):
         dims: Sequence[Sequence[int]],
         std: float = 0.1,
         sparse: bool = False,
+        members: int = 1,
     ) -> None:
-        super().__init__(info, embedding_dim)
+        super().__init__(info, embedding_dim, members)
         if len(dims) != info.num_fields:
             raise ValueError(
                 f"'dims' needs one entry for each of {info.num_fields} fields "
@@ -110,7 +113,7 @@ class RaggedEmbedding(NodeEmbedding):
         self.register_buffer(name, value, persistent=False)
 
     def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module."""
+        super().reset_parameters()
         for table in self.tables:
             torch.nn.init.normal_(table.weight, std=self.std)
 

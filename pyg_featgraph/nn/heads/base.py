@@ -36,7 +36,11 @@ class Head(Configurable, torch.nn.Module):
             Head._names[cls.name] = cls
 
     def loss(
-        self, out: Tensor, y: Tensor, weight: Tensor | None = None
+        self,
+        out: Tensor,
+        y: Tensor,
+        weight: Tensor | None = None,
+        part: int | None = None,
     ) -> Tensor:
         r"""The mean loss.
 
@@ -46,6 +50,9 @@ class Head(Configurable, torch.nn.Module):
             y (torch.Tensor): The labels, with shape :math:`(B)`.
             weight (torch.Tensor, optional): The weights of the rows, with
                 shape :math:`(B)`. (default: all are alike)
+            part (int, optional): Rows are compared only with others of the
+                same part of so many rows, which are those of one member.
+                (default: all rows)
         """
         losses = self.losses(out, y)
         if weight is None:

@@ -2,6 +2,8 @@ r"""An order of rows."""
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,16 +31,19 @@ class RankingHead(Head):
     wanted = 'a finite number'
 
     def loss(
-        self, out: Tensor, y: Tensor, weight: Tensor | None = None
+        self,
+        out: Tensor,
+        y: Tensor,
+        weight: Tensor | None = None,
+        part: int | None = None,
     ) -> Tensor:
         total = count = out.new_zeros(())
         weight = out.new_ones(out.size()) if weight is None else weight
-        for s, t, w in zip(
-            out.split(MAX_ROWS),
-            y.split(MAX_ROWS),
-            weight.split(MAX_ROWS),
-            strict=True,
-        ):
+        parts = (
+            chain(*(rows.split(MAX_ROWS) for rows in x.split(part or len(x))))
+            for x in (out, y, weight)
+        )
+        for s, t, w in zip(*parts, strict=True):
             pairs = (t.unsqueeze(1) > t) * (w.unsqueeze(1) * w)
             total = total + (F.softplus(s - s.unsqueeze(1)) * pairs).sum()
             count = count + pairs.sum()

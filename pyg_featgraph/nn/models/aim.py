@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch_geometric.data import Data
-from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
@@ -23,6 +22,7 @@ from pyg_featgraph.nn.config import (
 )
 from pyg_featgraph.nn.conv.interaction_conv import FUNCTIONS
 from pyg_featgraph.nn.dense.first_order import FirstOrder
+from pyg_featgraph.nn.dense.member_mlp import MemberMLP
 from pyg_featgraph.nn.dense.sum_readout import SumReadout
 from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import (
@@ -112,6 +112,10 @@ class AIM(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -140,15 +144,17 @@ class AIM(FieldModel):
         embedding_std: float = 0.01,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
         if interactions is None:
             interactions = all_tuples(info.names, 2, functions)
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         self.function_wise = function_wise
         self.order_wise = order_wise
         self.eps = eps
         out_channels = self.head.out_channels
-        self.linear = FirstOrder(info, out_channels, sparse)
+        self.linear = FirstOrder(info, out_channels, sparse, members)
         self.layer = InteractionLayer(
             embedding_dim,
             info,
@@ -159,7 +165,9 @@ class AIM(FieldModel):
             std=embedding_std,
             momentum=momentum,
         )
-        self.readout = SumReadout(self.layer.num_interactions, out_channels)
+        self.readout = SumReadout(
+            self.layer.num_interactions, out_channels, members
+        )
         names = dict.fromkeys(
             self.table(conv.function, conv.order)
             for _, conv in self.layer.items()
@@ -171,18 +179,23 @@ class AIM(FieldModel):
         self.embeddings: Any = torch.nn.ModuleDict()
         for name in names:
             self.embeddings[name] = (
-                FieldEmbedding(info, embedding_dim, embedding_std, sparse)
+                FieldEmbedding(
+                    info, embedding_dim, embedding_std, sparse, members
+                )
                 if dims is None
                 else RaggedEmbedding(
-                    info, embedding_dim, dims[name], embedding_std, sparse
+                    info,
+                    embedding_dim,
+                    dims[name],
+                    embedding_std,
+                    sparse,
+                    members,
                 )
             )
         self.mlp = None
         if hidden_channels and self.layer.num_interactions > 0:
             channels = [self.layer.num_interactions, *hidden_channels]
-            self.mlp = MLP(
-                [*channels, out_channels], dropout=dropout, norm=None
-            )
+            self.mlp = MemberMLP([*channels, out_channels], members, dropout)
         if dim_gates:
             shape = (info.num_fields, embedding_dim)
             self.dim_gate = Parameter(torch.empty(shape))
@@ -289,7 +302,9 @@ class AIM(FieldModel):
     def edge_weights(self, data: Data) -> list[Tensor]:
         nodes = self.nodes(data)
         weight = self._weigh(self._vectors(nodes), nodes)
-        return super().edge_weights(data) if weight is None else [weight]
+        if weight is None:
+            return super().edge_weights(data)
+        return self._mean([weight])
 
     def __repr__(self) -> str:
         return (
@@ -339,9 +354,10 @@ class AIM(FieldModel):
         if self.mlp is not None and out.mlp is None:
             # All that the perceptron sees is zero:
             mlp = deepcopy(self.mlp).eval()
-            zeros = out.linear.bias.new_zeros(1, self.layer.num_interactions)
+            bias = out.linear.bias
+            zeros = bias.new_zeros(len(bias), self.layer.num_interactions)
             with torch.no_grad():
-                out.linear.bias.add_(mlp(zeros).squeeze(0))
+                bias.add_(mlp(zeros))
         return out.train(self.training)
 
     def _open_dims(self) -> Dims:
@@ -382,6 +398,9 @@ class AIM(FieldModel):
             for i, rows in enumerate(scale.expand(self.info.num_fields, -1)):
                 table = self.embeddings[name].table(i)
                 out.embeddings[name].assign(i, rows * table)
+            if self.members > 1:
+                old = self.embeddings[name].scale.state_dict()
+                out.embeddings[name].scale.load_state_dict(old)
         if self.dim_gate is not None and out.dim_gate is not None:
             out.dim_gate.copy_(self.dim_gate)
         if self.edge is not None and out.edge is not None:
@@ -390,8 +409,8 @@ class AIM(FieldModel):
         columns, wanted = self.layer.columns(), out.layer.columns()
         if self.readout.weight is not None and out.readout.weight is not None:
             for pair in columns.keys() & wanted.keys():
-                row = self.readout.weight[columns[pair]]
-                out.readout.weight[wanted[pair]] = row
+                row = self.readout.weight[:, columns[pair]]
+                out.readout.weight[:, wanted[pair]] = row
         if self.mlp and out.mlp and wanted.keys() <= columns.keys():
             state = self.mlp.state_dict()
             first = next(key for key in state if key.endswith('weight'))

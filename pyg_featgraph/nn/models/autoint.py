@@ -11,6 +11,7 @@ from torch_geometric.data import Data
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.config import split_heads
 from pyg_featgraph.nn.conv import SelfAttentionConv
+from pyg_featgraph.nn.dense.member_linear import MemberLinear
 from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
@@ -43,6 +44,10 @@ class AutoInt(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     def __init__(
@@ -56,10 +61,16 @@ class AutoInt(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
         sizes = [embedding_dim] + [hidden_channels] * num_layers
         self.convs: Any = torch.nn.ModuleList(
@@ -71,8 +82,10 @@ class AutoInt(FieldModel):
             )
             for channels in sizes[:num_layers]
         )
-        self.lin = torch.nn.Linear(
-            info.num_fields * hidden_channels, self.head.out_channels
+        self.lin = MemberLinear(
+            info.num_fields * hidden_channels,
+            self.head.out_channels,
+            members,
         )
 
     def propagate(self, nodes: Nodes) -> Tensor:
@@ -99,4 +112,4 @@ class AutoInt(FieldModel):
         if self.config['edge'] == 'uniform':
             return super().edge_weights(data)
         nodes = self.nodes(data).dense(self.info.num_fields)
-        return nodes.weigh_layers(self.convs, nodes.x[0])
+        return self._mean(nodes.weigh_layers(self.convs, nodes.x[0]))

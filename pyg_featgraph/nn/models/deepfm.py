@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from torch import Tensor
-from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.config import Rule, instance_of
 from pyg_featgraph.nn.dense.first_order import FirstOrder
+from pyg_featgraph.nn.dense.member_mlp import MemberMLP
 from pyg_featgraph.nn.dense.sum_readout import SumReadout
 from pyg_featgraph.nn.embedding import FieldEmbedding, NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
@@ -57,6 +57,10 @@ class DeepFM(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -74,12 +78,18 @@ class DeepFM(FieldModel):
         embedding_std: float = 0.05,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         channels = self.head.out_channels
-        self.linear = FirstOrder(info, channels, sparse)
+        self.linear = FirstOrder(info, channels, sparse, members)
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
         self.layer, num_terms = None, embedding_dim
         if interactions is not None:
@@ -87,11 +97,12 @@ class DeepFM(FieldModel):
                 embedding_dim, info, interactions, std=embedding_std
             )
             num_terms = self.layer.num_interactions
-        self.readout = SumReadout(num_terms, channels)
-        self.mlp = MLP(
+        self.readout = SumReadout(num_terms, channels, members)
+        self.mlp = MemberMLP(
             [info.num_fields * embedding_dim, *hidden_channels, channels],
-            dropout=dropout,
-            norm=norm,
+            members,
+            dropout,
+            norm,
         )
 
     @property

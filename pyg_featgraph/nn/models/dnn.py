@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor
-from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.dense.member_mlp import MemberMLP
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.heads import Head
@@ -33,6 +33,10 @@ class DNN(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     def __init__(
@@ -45,19 +49,26 @@ class DNN(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
-        self.mlp = MLP(
+        self.mlp = MemberMLP(
             [
                 info.num_fields * embedding_dim,
                 *hidden_channels,
                 self.head.out_channels,
             ],
-            dropout=dropout,
-            norm=norm,
+            members,
+            dropout,
+            norm,
         )
 
     def propagate(self, nodes: Nodes) -> Tensor:

@@ -15,6 +15,7 @@ from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.nn.conv.induced_set_conv import InducedSetConv
 from pyg_featgraph.nn.dense.grouped_mlp import GroupedMLP
+from pyg_featgraph.nn.dense.member_linear import MemberLinear
 from pyg_featgraph.nn.edge import (
     FieldEdge,
     SoftThreshold,
@@ -109,6 +110,10 @@ class FeatNet(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     def __init__(
@@ -128,11 +133,17 @@ class FeatNet(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         n = info.num_fields
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
         self.edge: FieldEdge
         if edge == 'subset':
@@ -158,8 +169,8 @@ class FeatNet(FieldModel):
         self.mlp = GroupedMLP(
             channels, num_subsets, plain_last=False, dropout=dropout
         )
-        self.lin = torch.nn.Linear(
-            num_subsets * channels[-1], self.head.out_channels
+        self.lin = MemberLinear(
+            num_subsets * channels[-1], self.head.out_channels, members
         )
 
     def propagate(self, nodes: Nodes) -> Tensor:

@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.config import Rule, one_of, split_heads
 from pyg_featgraph.nn.conv import FiGNNConv, SelfAttentionConv
+from pyg_featgraph.nn.dense.member_linear import MemberLinear
 from pyg_featgraph.nn.edge import FieldEdge, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
@@ -66,6 +67,10 @@ class FiGNN(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -87,13 +92,19 @@ class FiGNN(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         self.dropout = dropout
         n = info.num_fields
         channels = hidden_channels if input_attention else embedding_dim
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
         self.edge = (
             None if edge == 'uniform' else make_edge(edge, embedding_dim, n)
@@ -108,9 +119,10 @@ class FiGNN(FieldModel):
         self.conv = FiGNNConv(
             channels, n, num_layers, share_weights=share_weights
         )
-        self.lin = torch.nn.Linear(
+        self.lin = MemberLinear(
             channels if readout == 'attention' else n * channels,
             self.head.out_channels,
+            members,
             bias=readout == 'flatten',
         )
         self.gate = (
@@ -156,4 +168,4 @@ class FiGNN(FieldModel):
         if self.edge is None:
             raise ValueError("A model with edge='uniform' has no edge weights")
         nodes = self.nodes(data).dense(self.info.num_fields)
-        return [nodes.weigh(self.edge, nodes.x[0])]
+        return self._mean([nodes.weigh(self.edge, nodes.x[0])])

@@ -14,6 +14,7 @@ from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.config import Rule, at_least, one_of
 from pyg_featgraph.nn.conv import FIVESConv
+from pyg_featgraph.nn.dense.member_linear import MemberLinear
 from pyg_featgraph.nn.edge import (
     AdjacencyTensor,
     FieldEdge,
@@ -88,6 +89,10 @@ class FIVES(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -112,13 +117,19 @@ class FIVES(FieldModel):
         embedding_std: float = 0.3,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         self.readout = readout
         self.dropout = dropout
         n = info.num_fields
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
         self.adjacency: AdjacencyTensor | None = None
         self.edges: Any = torch.nn.ModuleList()
@@ -133,7 +144,7 @@ class FIVES(FieldModel):
         self.conv = FIVESConv(embedding_dim, n, normalize=normalize)
         #: One for each order.
         self.lins: Any = torch.nn.ModuleList(
-            torch.nn.Linear(n * embedding_dim, self.head.out_channels)
+            MemberLinear(n * embedding_dim, self.head.out_channels, members)
             for _ in range(max_order)
         )
 
@@ -172,7 +183,8 @@ class FIVES(FieldModel):
         Args:
             data (Data): A batch of field graphs.
         """
-        return self._squeeze(self._orders(self.nodes(data)))
+        outs = self._orders(self.nodes(data))
+        return torch.stack([self.merge(out) for out in outs])
 
     def _orders(self, nodes: Nodes) -> Tensor:
         (source,) = nodes.x
@@ -200,11 +212,11 @@ class FIVES(FieldModel):
         args = nodes.x[0], nodes.edge_index, nodes.field, nodes.mask
         return [edge(*args) for edge in self.edges]
 
-    def loss(self, data: Data) -> Tensor:
+    def outputs(self, nodes: Nodes) -> Sequence[Tensor]:
+        r"""Those of each order, unless their sum is what is trained."""
         if self.readout == 'sum':
-            return super().loss(data)
-        losses = [self._loss(out, data) for out in self.order_logits(data)]
-        return torch.stack(losses).mean()
+            return super().outputs(nodes)
+        return self._orders(nodes).unbind()
 
     @torch.no_grad()
     def edge_weights(self, data: Data | None = None) -> list[Tensor]:
@@ -221,7 +233,7 @@ class FIVES(FieldModel):
         if data is None:
             raise ValueError("These edges depend on the rows: pass 'data'")
         nodes = self.nodes(data).dense(self.info.num_fields)
-        return [nodes.weigh(edge, nodes.x[0]) for edge in self.edges]
+        return self._mean([nodes.weigh(e, nodes.x[0]) for e in self.edges])
 
     def derive(
         self,

@@ -33,6 +33,10 @@ class FM(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     def __init__(
@@ -42,14 +46,20 @@ class FM(FieldModel):
         embedding_std: float = 0.01,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         channels = self.head.out_channels
-        self.linear = FirstOrder(info, channels, sparse)
+        self.linear = FirstOrder(info, channels, sparse, members)
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
-        self.readout = SumReadout(embedding_dim, channels)
+        self.readout = SumReadout(embedding_dim, channels, members)
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:

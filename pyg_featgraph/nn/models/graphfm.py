@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.nn.inits import zeros
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.config import Rule, at_least, one_of, split_heads
 from pyg_featgraph.nn.conv import GraphFMConv
+from pyg_featgraph.nn.dense.member_linear import MemberLinear
 from pyg_featgraph.nn.edge import FieldEdge, TopM, make_edge
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
@@ -71,6 +73,10 @@ class GraphFM(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -96,6 +102,8 @@ class GraphFM(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
         n = info.num_fields
         if m is None and isinstance(edge, str) and edge != 'uniform':
@@ -108,10 +116,14 @@ class GraphFM(FieldModel):
             )
         if field_weights is None:
             field_weights = variant == 'reference'
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         self.embedding_dropout = embedding_dropout
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
         sizes = [embedding_dim] + [hidden_channels] * num_layers
         edges = [make_edge(edge, size, n) for size in sizes[:num_layers]]
@@ -133,8 +145,8 @@ class GraphFM(FieldModel):
             )
             for k in range(num_layers)
         )
-        self.lin = torch.nn.Linear(
-            num_layers * hidden_channels, self.head.out_channels
+        self.lin = MemberLinear(
+            num_layers * hidden_channels, self.head.out_channels, members
         )
         self.reset_parameters()
 
@@ -142,9 +154,9 @@ class GraphFM(FieldModel):
         super().reset_parameters()
         # NOTE[DIFF] The released code draws the bias from N(0, 1).
         torch.nn.init.normal_(
-            self.lin.weight, std=(2 / (self.lin.in_features + 1)) ** 0.5
+            self.lin.weight, std=(2 / (self.lin.in_channels + 1)) ** 0.5
         )
-        torch.nn.init.zeros_(self.lin.bias)
+        zeros(self.lin.bias)
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x = F.dropout(nodes.x[0], self.embedding_dropout, self.training)
@@ -166,4 +178,4 @@ class GraphFM(FieldModel):
             :math:`n` being the fields that select.
         """
         nodes = self.nodes(data).dense(self.info.num_fields)
-        return nodes.weigh_layers(self.convs, nodes.x[0])
+        return self._mean(nodes.weigh_layers(self.convs, nodes.x[0]))

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import MLP
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.config import Rule, instance_of
+from pyg_featgraph.nn.dense.member_mlp import MemberMLP
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates.gates import all_tuples
@@ -54,6 +54,10 @@ class IPNN(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {
@@ -71,10 +75,16 @@ class IPNN(FieldModel):
         embedding_std: float = 0.1,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
+        super().__init__(info, head, members, field_dropout)
         self.embedding = FieldEmbedding(
-            info, embedding_dim, std=embedding_std, sparse=sparse
+            info,
+            embedding_dim,
+            std=embedding_std,
+            sparse=sparse,
+            members=members,
         )
         if interactions is None:
             pairs = all_tuples(info.names, 2, ['inner'])
@@ -86,10 +96,11 @@ class IPNN(FieldModel):
                 embedding_dim, info, interactions, std=embedding_std
             )
         channels = info.num_fields * embedding_dim + self.layer.num_interactions
-        self.mlp = MLP(
+        self.mlp = MemberMLP(
             [channels, *hidden_channels, self.head.out_channels],
-            dropout=dropout,
-            norm=norm,
+            members,
+            dropout,
+            norm,
         )
 
     def propagate(self, nodes: Nodes) -> Tensor:

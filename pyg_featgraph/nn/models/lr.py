@@ -25,6 +25,10 @@ class LR(FieldModel):
             (default: :obj:`False`)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
+        members (int, optional): The number of members, see
+            :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
+        field_dropout (float, optional): The probability that a field is left
+            out of a row. (default: :obj:`0`)
     """
 
     def __init__(
@@ -32,9 +36,11 @@ class LR(FieldModel):
         info: FieldInfo,
         sparse: bool = False,
         head: str | Head = 'binary',
+        members: int = 1,
+        field_dropout: float = 0.0,
     ) -> None:
-        super().__init__(info, head)
-        self.linear = FirstOrder(info, self.head.out_channels, sparse)
+        super().__init__(info, head, members, field_dropout)
+        self.linear = FirstOrder(info, self.head.out_channels, sparse, members)
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:

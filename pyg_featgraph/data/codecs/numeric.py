@@ -1,0 +1,51 @@
+r"""A number that scales a vector."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from pyg_featgraph.data.bins import Labels
+from pyg_featgraph.data.codecs.base import (
+    MISSING,
+    NUMBER,
+    TOO_FAR,
+    Codec,
+    are_floats,
+)
+from pyg_featgraph.data.texts import Ids
+from pyg_featgraph.data.values import Floats, check_single, to_numbers
+
+
+class NumericCodec(Codec):
+    r"""A number that scales the vector of its field."""
+
+    kind = 'numeric'
+    state_names = ('missing', 'mean', 'std')
+    mean: float = 0.0
+    std: float = 1.0
+
+    def _makes_sense(self) -> bool:
+        return are_floats([self.mean, self.std], 2) and self.std > 0
+
+    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
+        x = to_numbers(column)
+        self.missing = float(np.isnan(x).mean())
+        x = x[~np.isnan(x)]
+        if self.field.transform == 'standard' and len(x):
+            self.mean = float(x.mean())
+            self.std = float(x.std()) or 1.0
+
+    def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
+        x = to_numbers(column)
+        missing = np.isnan(x)
+        x = np.where(missing, 0.0, x)
+        if self.field.transform == 'standard':
+            value = (x - self.mean) / self.std
+        elif self.field.transform == 'log1p':
+            value = np.sign(x) * np.log1p(np.abs(x))
+        else:
+            value = np.where(x > 2, np.floor(np.log(np.maximum(x, 2)) ** 2), x)
+        ids = np.where(missing, MISSING, NUMBER)
+        value = np.where(missing, 1.0, value)[:, None]
+        return ids[:, None], check_single(column, value, TOO_FAR)
