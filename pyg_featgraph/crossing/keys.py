@@ -63,7 +63,7 @@ def fit_codecs(
         names (list of str): The fields.
         schema (FieldSchema, optional): Their kinds, else as
             :meth:`~pyg_featgraph.data.FieldSchema.infer` reads them.
-        min_count (int): How often a value must be seen.
+        min_count (int): How often a category must be seen.
         bins (int): The number of buckets of a numeric field.
 
     Raises:
@@ -86,7 +86,8 @@ def fit_codecs(
         if kind == 'categorical':
             field = Field(name, kind, min_count)
         else:
-            field = Field(name, kind, min_count, 'quantile', (bins,))
+            # Rare buckets would be merged, and crosses have other members:
+            field = Field(name, kind, 1, 'quantile', (bins,))
         codecs[name] = make_codec(field)
         codecs[name].fit(df[name])
     return codecs

@@ -89,8 +89,8 @@ class FieldEncoder:
                 have or are of a single class, or if there are none and a
                 transform needs them.
         """
-        y = self._fit_labels(df)
-        valid_y = None if valid is None else self._encode_labels(valid)
+        y = self._read_labels(df, learn=True)
+        valid_y = None if valid is None else self._read_labels(valid)
         codecs, choices = [], {}
         for field in self.schema:
             column = field.read(df)
@@ -227,13 +227,9 @@ class FieldEncoder:
             tuple(codec.kind for codec in self.codecs),
         )
 
-    def _fit_labels(self, df: pd.DataFrame) -> Labels | None:
-        label = read_column(df, self.schema.label)
-        if label is not None and len(df):
-            self._labels.fit(label)
-        return self._encode_labels(df)
-
-    def _encode_labels(self, df: pd.DataFrame) -> Labels | None:
+    def _read_labels(
+        self, df: pd.DataFrame, learn: bool = False
+    ) -> Labels | None:
         r"""The labels by which to fit: integers if they are classes."""
         check_frame(df, self.schema.columns)
         if not len(df):
@@ -241,6 +237,8 @@ class FieldEncoder:
         label = read_column(df, self.schema.label)
         if label is None:
             return None
+        if learn:
+            self._labels.fit(label)
         y = self._labels.encode(label)
         is_number = self.schema.task == 'regression'
         return (y.double() if is_number else y.long()).numpy()

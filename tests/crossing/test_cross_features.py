@@ -69,7 +69,7 @@ def reference(train, test, fields, min_count, bins):
         seen = [x for x in train[name] if not pd.isna(x)]
         if name in NUMERIC:
             known = np.unique(np.array(seen, float), return_counts=True)
-            edges = quantile_edges(*known, bins, min_count).tolist()
+            edges = quantile_edges(*known, bins).tolist()
             cut[name] = lambda x, edges=edges: bisect.bisect_right(edges, x)
             rank[name] = {i: i + 1 for i in range(len(edges) + 1)}
         else:
