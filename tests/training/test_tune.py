@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from optuna.distributions import FloatDistribution
 
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.nn import DNN, FIVES, LR, GraphFM
+from pyg_featgraph.nn import DNN, FIVES, FM, LR, GraphFM
 from pyg_featgraph.training import (
     NonFiniteError,
     TrainingOptions,
@@ -158,14 +158,14 @@ def test_trials_that_stay_behind_end_early(parts, tmp_path):
 
 
 def test_trials_that_fail(parts, tmp_path):
-    space = {'lr': [3e37, 0.02]}
-    result = search(parts, tmp_path, 4, space=space, model=LR)
+    space = {'lr': [1e30, 0.02]}
+    result = search(parts, tmp_path, 4, space=space, model=FM)
     states = result.trials.groupby('lr')['state'].agg(set)
-    assert states[3e37] == {'failed'}
+    assert states[1e30] == {'failed'}
     assert states[0.02] <= {'complete', 'pruned'}
-    options = TrainingOptions(lr=3e37)
+    options = TrainingOptions(lr=1e30)
     with pytest.raises(NonFiniteError, match='None of 1 trials'):
-        search(parts, tmp_path, 1, space=space, model=LR, options=options)
+        search(parts, tmp_path, 1, space=space, model=FM, options=options)
 
 
 def test_monitor_decides(parts, tmp_path):
