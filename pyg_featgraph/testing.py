@@ -16,7 +16,13 @@ from torch_geometric.data import Batch
 from torch_geometric.explain import Explainer, GNNExplainer
 
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
-from pyg_featgraph.nn import FieldConv, FieldEdge, FieldModel
+from pyg_featgraph.nn import (
+    FieldConv,
+    FieldEdge,
+    FieldModel,
+    MemberLinear,
+    MemberScale,
+)
 
 
 def check_edge(
@@ -85,7 +91,8 @@ def check_model(model: FieldModel, table: FieldTable) -> None:
     r"""Checks that a model gives the same logits and gradients in both
     layouts, with and without missing fields, that rows do not depend on each
     other, that it can be saved and loaded, runs in mixed precision, compiles
-    without graph breaks, and can be explained.
+    without graph breaks, and can be explained; and all of this but the last
+    three with several members, if it has the option.
 
     Args:
         model (FieldModel): The model.
@@ -102,6 +109,8 @@ def check_model(model: FieldModel, table: FieldTable) -> None:
     check_precision(model, table)
     check_compilation(model, table)
     check_explanation(model, table)
+    if 'members' in model.config:
+        check_members(model, table)
 
 
 def check_layouts(model: FieldModel, table: FieldTable) -> None:
@@ -217,6 +226,61 @@ def check_explanation(model: FieldModel, table: FieldTable) -> None:
     assert found.node_mask.size() == x.size()
     assert found.node_mask.isfinite().all()
     assert found.node_mask.max() > 0
+
+
+def check_members(model: FieldModel, table: FieldTable) -> None:
+    r"""The part of :func:`check_model` on members: each is the single model
+    that its parts make, and its loss has nothing to do with what other members
+    have for themselves. Layouts, rows and files as for a single one.
+    """
+    config = {**model.config, 'members': 3}
+    model = type(model)(model.info, **config).double()
+    check_layouts(model, table)
+    model.eval()
+    singles = [single_member(model, m) for m in range(model.members)]
+    with torch.no_grad():
+        for drop_absent in (False, True):
+            batch = _batch(table, 32, drop_absent)
+            batch.slot_value = batch.slot_value.double()
+            for data in (batch, Batch.from_data_list(batch.to_data_list())):
+                outs = torch.stack([single(data) for single in singles])
+                assert_close(model.member_logits(data), outs)
+                assert_close(model(data), model.head.merge(outs))
+    own = [
+        p
+        for module in model.modules()
+        if isinstance(module, MemberScale | MemberLinear)
+        for p in module.parameters()
+    ]
+    model.member_logits(_batch(table, 8, False))[1].sum().backward()
+    for p in own:
+        others = [0, 2]
+        assert p.grad is None or not p.grad[others].any()
+    model = model.float()
+    check_rows(model, table)
+    check_file(model, table)
+
+
+def single_member(model: FieldModel, member: int) -> FieldModel:
+    r"""The single model that the parts of a member make.
+
+    Args:
+        model (FieldModel): A model of several members.
+        member (int): The number of the member.
+    """
+    out = type(model)(model.info, **{**model.config, 'members': 1})
+    out = out.double().train(model.training)
+    state, names = {}, out.state_dict().keys()
+    for name, value in model.state_dict().items():
+        if name in names:
+            is_own = value.size() != out.state_dict()[name].size()
+            state[name] = value[member : member + 1] if is_own else value
+    out.load_state_dict(state)
+    for table, single in zip(model.tables, out.tables, strict=True):
+        assert table.scale is not None
+        for i, scale in enumerate(table.scale.weight[member]):
+            single.assign(i, scale * table.table(i))
+    return out
 
 
 def _inputs(channels: int, num_fields: int, seed: int) -> tuple[Tensor, Tensor]:
