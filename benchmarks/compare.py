@@ -22,6 +22,7 @@ from pathlib import Path
 
 from comparison import cells, report, tables
 from comparison.registry import DEFAULT, contestant
+from comparison.tasks import MAIN
 
 HERE = Path(__file__).parent
 
@@ -49,7 +50,7 @@ def main(argv=None):
     parser.add_argument('--label', help='the label column of --data')
     parser.add_argument(
         '--task',
-        choices=tables.TASKS,
+        choices=MAIN,
         help='what is predicted of --data (default: inferred)',
     )
     parser.add_argument(

@@ -16,6 +16,7 @@ from pyg_featgraph.datasets import (
     Criteo,
     EmployeeAccess,
     PlantedInteractions,
+    TelcoChurn,
 )
 
 DATA = {
@@ -23,9 +24,11 @@ DATA = {
     'bank': BankMarketing,
     'employee': EmployeeAccess,
     'criteo': Criteo,
+    'telco': TelcoChurn,
 }
 #: Test rows as in the FIVES paper; those of Adult come with it.
-NUM_TEST = {'bank': 13_729, 'employee': 3_278}
+NUM_TEST = {'bank': 13_729, 'employee': 3_278, 'telco': 1_409}
+#: Validation rows, if they are no more than a fifth.
 NUM_VALID = 3000
 #: How the names of columns start that are shares:
 TWO_DIGITS = ('p@', 'r@', 'recall', 'precision', '% kept', '% pruned')
@@ -53,7 +56,8 @@ def load(name, root, seed, **options):
         df = data.frame()
         order = rng.permutation(len(df))
         test, rest = df.iloc[order[: NUM_TEST[name]]], order[NUM_TEST[name] :]
-    valid, train = df.iloc[rest[:NUM_VALID]], df.iloc[rest[NUM_VALID:]]
+    valid, train = np.split(rest, [min(NUM_VALID, len(rest) // 5)])
+    valid, train = df.iloc[valid], df.iloc[train]
     return train, valid, test, data.schema(**options), None
 
 

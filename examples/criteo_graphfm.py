@@ -154,9 +154,9 @@ def load(args):
     return parts, planted, test
 
 
-def heat_map_rows(logits, y):
+def heat_map_rows(p, y):
     """Two rows predicted right with confidence and one predicted wrong."""
-    score = torch.where(y == 1, logits, -logits)
+    score = torch.where(y == 1, p, 1 - p)
     right_positive = torch.where(y == 1, score, -torch.inf).argmax()
     right_negative = torch.where(y == 0, score, -torch.inf).argmax()
     return torch.stack([right_positive, right_negative, score.argmin()])

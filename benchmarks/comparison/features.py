@@ -1,20 +1,46 @@
 """Sets of further columns that can be given to any contestant."""
 
-from itertools import combinations
+from functools import partial
 
-from pyg_featgraph.crossing import CrossFeatures
+from pyg_featgraph.crossing import CrossFeatures, greedy_crosses
+
+KINDS = {
+    'binary': 'binary',
+    'multiclass': 'multiclass',
+    'regression': 'continuous',
+}
 
 
-def crosses(table):
-    """All pairs of fields, as categories."""
-    names = table.names('categorical', 'numeric')
+def crosses(table, **options):
+    """The columns of `CrossFeatures`, made of training rows."""
     make = CrossFeatures(
-        list(combinations(names, 2)), min_count=2, schema=table.schema
-    ).fit(table.train)
-    extra = [make.transform(df) for df in table.parts]
-    kinds = dict.fromkeys(extra[0].columns, 'categorical')
-    return table.with_columns(extra, **kinds)
+        target_type=KINDS[table.task], schema=table.schema, **options
+    )
+    train, valid, test = table.inputs
+    # Statistics of a training row leave its own label out:
+    extra = [make.fit_transform(train, table.labels[0])]
+    extra += [make.transform(df) for df in (valid, test)]
+    for df in extra:
+        df.columns = [str(name) for name in df.columns]
+    kind = 'categorical' if make.encode == 'ids' else 'numeric'
+    return table.with_columns(extra, **dict.fromkeys(extra[0], kind))
+
+
+def greedy(table):
+    """The crosses that gain most one after the other, as categories."""
+    found = greedy_crosses(
+        table.inputs[0],
+        table.labels[0],
+        target_type=KINDS[table.task],
+        schema=table.schema,
+    )
+    return crosses(table, interactions=found, min_count=2)
 
 
 #: Functions from table to table. A contestant `a+b` is `a` on the table `b`.
-FEATURES = {'crosses': crosses}
+FEATURES = {
+    'crosses': partial(crosses, order=(2,), min_count=2),
+    'greedy': greedy,
+    'target': partial(crosses, order=2, encode=('target', 'count')),
+    'target3': partial(crosses, order=3, encode=('target', 'count')),
+}

@@ -42,7 +42,7 @@ OPTIONS = {
 }
 
 
-def _ours(cls, train_by=fit):
+def _ours(cls, train_by=fit, **fixed):
     known = {x.name for x in dataclasses.fields(OPTIONS[train_by])}
     known.add('max_epochs')
 
@@ -52,7 +52,7 @@ def _ours(cls, train_by=fit):
         encoder = FieldEncoder(table.schema).fit(table.train)
         train, valid, test = (encoder.transform(df) for df in table.parts)
         torch.manual_seed(seed)
-        model = cls(encoder.info, head=_head(table), **config)
+        model = cls(encoder.info, head=_head(table), **fixed, **config)
         with tempfile.TemporaryDirectory() as folder:
             result = train_by(
                 model,
@@ -67,10 +67,7 @@ def _ours(cls, train_by=fit):
         # The search of AIM makes a smaller one:
         model = getattr(result, 'model', model)
         return Outcome(
-            *(
-                model.head.predict(predict(model, part)).double().numpy()
-                for part in (valid, test)
-            ),
+            *(predict(model, part).double().numpy() for part in (valid, test)),
             sum(p.numel() for p in model.parameters()),
             model.interactions(train, num_rows=128) if table.truth else None,
         )
@@ -84,32 +81,43 @@ def _head(table):
     return table.task
 
 
-TRAINING = {'lr': 2e-3, 'batch_size': 512, 'max_epochs': 30, 'patience': 3}
+TRAINING = {'lr': 2e-3, 'max_epochs': 30, 'patience': 3}
 SPACE = {
     'lr': log(5e-4, 2e-2),
-    'weight_decay': log(1e-7, 1e-3),
-    'batch_size': choice(256, 512, 1024),
+    'embedding_decay': log(1e-5, 1e-1),
+    'field_dropout': uniform(0, 0.3),
 }
 WIDE = {**SPACE, 'embedding_dim': choice(8, 16, 32)}
-DEEP = {**WIDE, 'dropout': uniform(0, 0.5)}
-SEARCH = {'lr': 5e-3, 'batch_size': 512, 'max_epochs': 10}
+DEEP = {
+    **WIDE,
+    'weight_decay': log(1e-4, 1e-1),
+    'dropout': uniform(0, 0.5),
+}
+SEARCH = {'lr': 5e-3, 'max_epochs': 10}
+LAYERS = {'num_layers': integer(1, 3)}
+MEMBERS = 8
+
+
+def _with_members(name, cls, *args):
+    """A model alone and with several members."""
+    return {
+        name: Contestant(_ours(cls), *args),
+        f'{name}-x{MEMBERS}': Contestant(_ours(cls, members=MEMBERS), *args),
+    }
+
 
 CONTESTANTS = {
-    'lr': Contestant(_ours(LR), {**TRAINING, 'lr': 1e-2}, SPACE),
+    'lr': Contestant(_ours(LR), TRAINING, SPACE),
     'fm': Contestant(_ours(FM), TRAINING, WIDE),
-    'deepfm': Contestant(_ours(DeepFM), TRAINING, DEEP),
-    'dnn': Contestant(_ours(DNN), TRAINING, DEEP),
+    **_with_members('dnn', DNN, TRAINING, DEEP),
+    **_with_members('deepfm', DeepFM, TRAINING, DEEP),
     'ipnn': Contestant(_ours(IPNN), TRAINING, DEEP),
-    'autoint': Contestant(
-        _ours(AutoInt), TRAINING, {**WIDE, 'num_layers': integer(1, 3)}
-    ),
-    'fignn': Contestant(
-        _ours(FiGNN), TRAINING, {**DEEP, 'num_layers': integer(1, 3)}
-    ),
+    'autoint': Contestant(_ours(AutoInt), TRAINING, {**WIDE, **LAYERS}),
+    'fignn': Contestant(_ours(FiGNN), TRAINING, {**DEEP, **LAYERS}),
     'graphfm': Contestant(
         _ours(GraphFM),
         {**TRAINING, 'hidden_channels': 32, 'num_layers': 2},
-        {**DEEP, 'num_layers': integer(1, 3)},
+        {**DEEP, **LAYERS},
     ),
     'fives': Contestant(
         _ours(FIVES, fives_search),

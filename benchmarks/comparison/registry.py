@@ -12,7 +12,7 @@ CONTESTANTS = {
     **ours.CONTESTANTS,
 }
 #: The contestants with further columns that take part without being asked.
-WITH_FEATURES = ('lightgbm+crosses', 'sklearn-lr+crosses', 'lr+crosses')
+WITH_FEATURES = ('lightgbm+target', 'sklearn-lr+crosses', 'sklearn-lr+greedy')
 DEFAULT = (*CONTESTANTS, *WITH_FEATURES)
 
 

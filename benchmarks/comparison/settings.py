@@ -30,7 +30,7 @@ def choose(path, contestant, table, trials, journal):
         path: Where the settings go.
         contestant: A `Contestant`.
         table: A `Table`, whose test rows are not looked at.
-        trials: How many settings are tried beside the defaults.
+        trials: How many settings are tried, the defaults among them.
         journal: The file that holds what has been tried.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -48,7 +48,7 @@ def choose(path, contestant, table, trials, journal):
 
     if 'default' not in study.user_attrs:
         study.set_user_attr('default', loss(dict(contestant.defaults)))
-    while sum(t.state.is_finished() for t in study.trials) < trials:
+    while 1 + sum(t.state.is_finished() for t in study.trials) < trials:
         trial = study.ask(dict(contestant.space))
         try:
             value = loss({**contestant.defaults, **trial.params})

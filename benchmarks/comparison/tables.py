@@ -23,7 +23,6 @@ from pyg_featgraph.errors import DataError
 
 #: The share of the training rows that are for validation.
 VALID_SHARE = 0.1
-TASKS = ('binary', 'multiclass', 'regression')
 #: Labels with more values than these are numbers, not classes.
 MAX_CLASSES = 20
 
@@ -80,7 +79,9 @@ class Table:
         kinds = {f.name: {'kind': f.kind} for f in self.schema} | {
             name: {'kind': kind} for name, kind in kinds.items()
         }
-        schema = FieldSchema.infer(train, self.schema.label, kinds)
+        schema = FieldSchema.infer(
+            train, self.schema.label, kinds, task=self.task
+        )
         return replace(self, schema=schema, train=train, valid=valid, test=test)
 
 
@@ -110,48 +111,56 @@ def cut(source, seed):
     )
 
 
-def _read(task, data, split=None, **options):
+def _read(data, split=None, test=0.2, truth=()):
     # Kinds as in the data, everything else as the library has it by default.
     df = data.frame(split)
-    kinds = {f.name: {'kind': f.kind} for f in data.schema()}
-    schema = FieldSchema.infer(df, data.label, kinds)
-    return Source(task, df, schema, **options)
+    known = data.schema()
+    kinds = {f.name: {'kind': f.kind} for f in known}
+    df, classes = _number(df, known.label, known.task)
+    schema = FieldSchema.infer(df, known.label, kinds, task=known.task)
+    return Source(known.task, df, schema, test, classes, truth)
+
+
+def _number(df, label, task):
+    """Classes as numbers, with their names."""
+    if task == 'regression':
+        return df.assign(**{label: df[label].astype(np.float64)}), ()
+    codes, classes = pd.factorize(df[label], sort=True)
+    return df.assign(**{label: codes}), tuple(map(str, classes))
 
 
 def _adult(root):
     data = Adult(root / 'adult')
-    return _read('binary', data, 'train', test=data.frame('test'))
+    return _read(data, 'train', data.frame('test'))
 
 
 def _employee(root):
-    return _read('binary', EmployeeAccess(root / 'employee'), test=0.1)
+    return _read(EmployeeAccess(root / 'employee'), test=0.1)
 
 
 def _telco(root):
     (path,) = (root / 'telco').glob('*.csv')
-    return _read('binary', TelcoChurn(path))
+    return _read(TelcoChurn(path))
 
 
 def _movielens(root, num_rows):
-    data = MovieLens1M(root / 'ml1m-half', form='ids')
-    source = _read('binary', data)
+    source = _read(MovieLens1M(root / 'ml1m-half', form='ids'))
     if num_rows is None:
         return source
     return replace(source, df=source.df.sample(num_rows, random_state=0))
 
 
 def _nursery(root):
-    data = Nursery(root / 'nursery')
-    return _read('multiclass', data, classes=data.classes)
+    return _read(Nursery(root / 'nursery'))
 
 
 def _diamonds(root):
-    return _read('regression', Diamonds(root / 'diamonds', log=True))
+    return _read(Diamonds(root / 'diamonds', log=True))
 
 
 def _planted(root, num_rows, strength):
     data = PlantedInteractions(num_rows, strength=strength)
-    return _read('binary', data, test=0.1, truth=tuple(data.truth))
+    return _read(data, test=0.1, truth=tuple(data.truth))
 
 
 #: The tables by name: functions of the folder that holds the real data.
@@ -198,31 +207,27 @@ def read_file(path, label, task=None):
             f"'{path}', row {at}, column '{label}': no label. Remove such rows"
         )
     task = task or infer_task(values)
-    classes = ()
-    if task == 'regression':
-        if not is_numeric_dtype(values):
-            raise DataError(
-                f"'{path}', column '{label}': {values.iloc[0]!r} is no number"
-            )
-        values = values.astype(np.float64)
-    else:
-        codes, classes = pd.factorize(values, sort=True)
+    if task == 'regression' and not is_numeric_dtype(values):
+        raise DataError(
+            f"'{path}', column '{label}': {values.iloc[0]!r} is no number"
+        )
+    df, classes = _number(df, label, task)
+    if task != 'regression':
         if task == 'binary' and len(classes) != 2:
             raise DataError(
                 f"'{path}', column '{label}' has {len(classes)} values, a "
                 'binary label has 2'
             )
-        rare = [classes[k] for k in np.flatnonzero(np.bincount(codes) < 10)]
+        counts = np.bincount(df[label])
+        rare = [classes[k] for k in np.flatnonzero(counts < 10)]
         if rare:
             raise DataError(
                 f"'{path}', column '{label}': fewer than 10 rows have the "
                 f'labels {rare[:5]}, too few for training, validation and '
                 "test rows. Remove them, or pass task 'regression' for numbers"
             )
-        values = codes
-    df = df.assign(**{label: values})
-    schema = FieldSchema.infer(df, label)
-    return Source(task, df, schema, classes=tuple(map(str, classes)))
+    schema = FieldSchema.infer(df, label, task=task)
+    return Source(task, df, schema, classes=classes)
 
 
 def infer_task(values):

@@ -3,10 +3,11 @@ r"""Which encoding a column of numbers gets, where that is left to the data.
 Each candidate is fitted to some training rows, with a linear model on top of
 it that tells the label from this column alone, and scored on others: log loss
 for classes, squared error (of the standardised label) for numbers. They come
-from the simple to the rich ones, and a later one has to beat the one that is
-kept so far by two standard errors of the paired difference, so that what is
-chosen by chance is the simple one. (Such scores favour fine buckets, which
-cost a network with all columns more than they show.)
+from the simple to the rich ones, and a later one has to beat both the one that
+is kept so far and the label's distribution, by two standard errors of the
+paired difference, so that what is chosen by chance is the simple one. (Such
+scores favour fine buckets, which cost a network that has all columns more than
+they show.)
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
     {'transform': 'quantile', 'bins': (16,), 'interpolate': True},
     {'transform': 'quantile', 'bins': (16,)},
     {'transform': 'tree', 'bins': (16,), 'interpolate': True},
-    {'transform': 'quantile', 'bins': (50,), 'interpolate': True},
     {'transform': 'quantile', 'bins': (50,)},
+    {'transform': 'quantile', 'bins': (50,), 'interpolate': True},
 )
 #: The largest number of training rows that are looked at.
 MAX_ROWS = 20_000
@@ -56,7 +57,6 @@ def choose(
     field: Field,
     train: tuple[pd.Series, Labels | None],
     valid: tuple[pd.Series, Labels | None] | None = None,
-    seed: int = 0,
 ) -> Choice:
     r"""Chooses the transform of a field with the transform :obj:`"auto"`.
 
@@ -65,7 +65,6 @@ def choose(
         train (tuple): The column in the training rows and their labels.
         valid (tuple, optional): The same in the rows by which to choose.
             (default: training rows in turns)
-        seed (int, optional): Draws these. (default: :obj:`0`)
 
     Raises:
         DataError: If an entry is no number.
@@ -80,17 +79,18 @@ def choose(
     if y is None:
         return Choice(fields[0], 'no label to choose by', {})
     if valid is not None and valid[1] is not None:
-        losses = _losses(fields, (column, y), (valid[0], valid[1]))
+        base, *losses = _losses(fields, (column, y), (valid[0], valid[1]))
     else:
-        losses = _cross_losses(fields, column, y, seed)
+        base, *losses = _cross_losses(fields, column, y)
     best = 0
     for i in range(1, len(fields)):
-        gain = losses[best] - losses[i]
-        error = gain.std() / np.sqrt(len(gain))
-        if gain.mean() > NUM_ERRORS * error:
+        if all(_beats(losses[i], other) for other in (losses[best], base)):
             best = i
     names = [describe(x) for x in fields]
-    scores = dict(zip(names, losses.mean(axis=1).tolist(), strict=True))
+    scores = {
+        name: float(loss.mean())
+        for name, loss in zip(names, losses, strict=True)
+    }
     if best:
         reason = f'beats {names[0]} by more than chance'
     else:
@@ -107,10 +107,8 @@ def describe(field: Field) -> str:
     return f'interpolated {name}' if field.interpolate else name
 
 
-def _cross_losses(
-    fields: list[Field], column: pd.Series, y: Labels, seed: int
-) -> Floats:
-    order = np.random.default_rng(seed).permutation(len(y))[:MAX_ROWS]
+def _cross_losses(fields: list[Field], column: pd.Series, y: Labels) -> Floats:
+    order = np.random.default_rng(0).permutation(len(y))[:MAX_ROWS]
     parts = np.array_split(order, NUM_FOLDS)
     losses = []
     for k, held in enumerate(parts):
@@ -127,22 +125,23 @@ def _losses(
     train: tuple[pd.Series, Labels],
     test: tuple[pd.Series, Labels],
 ) -> Floats:
-    r"""The loss of each test row under each candidate."""
-    return np.stack([_loss(field, train, test) for field in fields])
+    r"""The loss of each test row without the column, and by each candidate."""
+    labels = train[1], test[1]
+    base = _loss([csr_array((len(y), 1)) for y in labels], *labels)
+    losses = [base]
+    for field in fields:
+        codec = make_codec(field)
+        codec.fit(*train)
+        inputs = [
+            _design(*codec.encode(rows[0]), codec.size)
+            for rows in (train, test)
+        ]
+        losses.append(_loss(inputs, *labels))
+    return np.stack(losses)
 
 
-def _loss(
-    field: Field,
-    train: tuple[pd.Series, Labels],
-    test: tuple[pd.Series, Labels],
-) -> Floats:
-    codec = make_codec(field)
-    codec.fit(*train)
-    inputs = [
-        _design(*codec.encode(column), codec.size)
-        for column, _ in (train, test)
-    ]
-    (_, y), (_, target) = train, test
+def _loss(inputs: list[csr_array], y: Labels, target: Labels) -> Floats:
+    r"""The loss of each test row by a linear model of the training rows."""
     if not are_classes(y):
         scale = y.std() or 1.0
         model = Ridge(solver='lsqr').fit(inputs[0], y / scale)
@@ -155,9 +154,7 @@ def _loss(
         warnings.simplefilter('ignore', ConvergenceWarning)
         model = LogisticRegression(max_iter=100).fit(inputs[0], classes)
     # A class that the training rows lack is as unlikely as can be:
-    shares = np.append(
-        model.predict_proba(inputs[1]), np.zeros((len(target), 1)), 1
-    )
+    shares = np.pad(model.predict_proba(inputs[1]), ((0, 0), (0, 1)))
     at = np.where(np.isin(target, known), np.searchsorted(known, target), -1)
     of_label: Floats = shares[np.arange(len(target)), at]
     return -np.log(np.maximum(of_label, 1e-7))
@@ -167,3 +164,8 @@ def _design(ids: Ids, value: Floats, size: int) -> csr_array:
     r"""Encoded rows as a sparse matrix with a column for each id."""
     start = np.arange(0, ids.size + 1, ids.shape[1])
     return csr_array((value.ravel(), ids.ravel(), start), (len(ids), size))
+
+
+def _beats(loss: Floats, other: Floats) -> bool:
+    gain = other - loss
+    return bool(gain.mean() > NUM_ERRORS * gain.std() / np.sqrt(len(gain)))

@@ -35,6 +35,8 @@ class TableDataset(ABC):
 
     #: The name of the label column.
     label: str
+    #: What labels are, as :class:`~pyg_featgraph.data.FieldSchema` has it.
+    task: ClassVar[str] = 'binary'
     #: The official parts of the data set; empty if there are none.
     splits: tuple[str, ...] = ()
     #: The number of rows of each part as published.
@@ -90,6 +92,7 @@ class TableDataset(ABC):
             pd.DataFrame(columns=[self.label, *kinds]),
             self.label,
             {name: {'kind': kind} for name, kind in kinds.items()},
+            task=self.task,
             **defaults,
         )
 

@@ -50,6 +50,7 @@ class Diamonds(TableDataset):
     """
 
     label = 'price'
+    task = 'regression'
     published_rows: ClassVar[Mapping[str | None, int]] = {None: 53_940}
     kinds: ClassVar[Mapping[str, str]] = {
         name: 'numeric' if name in NUMERIC else 'categorical'

@@ -16,8 +16,7 @@ COLUMNS = (
     *('parents', 'has_nurs', 'form', 'children', 'housing', 'finance'),
     *('social', 'health', 'class'),
 )
-# The rare one last, so that the others keep their numbers without it:
-_CLASSES = ('not_recom', 'priority', 'spec_prior', 'very_recom', 'recommend')
+CLASSES = ('not_recom', 'recommend', 'very_recom', 'priority', 'spec_prior')
 _URL = (
     'https://archive.ics.uci.edu/ml/machine-learning-databases/nursery/'
     'nursery.data'
@@ -27,7 +26,7 @@ _URL = (
 class Nursery(TableDataset):
     r"""The Nursery data of UCI, CC BY 4.0: how urgent is an application?
     8 categories, and every combination of their values once, which makes
-    12,960 rows. The label is the number of a class in :attr:`classes`.
+    12,960 rows. The label is the name of one of five classes.
 
     The class :obj:`"recommend"` has two rows, too few for training, validation
     and test rows, so by default they are left out.
@@ -41,12 +40,10 @@ class Nursery(TableDataset):
             (default: :obj:`"error"`)
         keep_rare (bool, optional): Whether to keep the two rows and their
             class. (default: :obj:`False`)
-
-    Attributes:
-        classes (tuple of str): The names of the classes, by their number.
     """
 
     label = 'class'
+    task = 'multiclass'
     published_rows: ClassVar[Mapping[str | None, int]] = {None: 12_960}
     kinds: ClassVar[Mapping[str, str]] = dict.fromkeys(
         COLUMNS[:-1], 'categorical'
@@ -62,13 +59,15 @@ class Nursery(TableDataset):
         on_bad_lines: str = 'error',
         keep_rare: bool = False,
     ) -> None:
-        self.classes = _CLASSES if keep_rare else _CLASSES[:-1]
+        self.keep_rare = keep_rare
         super().__init__(root, download=download, on_bad_lines=on_bad_lines)
 
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:
-        labels = {name: number for number, name in enumerate(_CLASSES)}
+        labels = {name: number for number, name in enumerate(CLASSES)}
         text = TextFormat(COLUMNS, (), self.label, labels)
         return [(self._file('nursery.data'), text)]
 
     def _finish(self, df: pd.DataFrame) -> pd.DataFrame:
-        return df[df[self.label] < len(self.classes)]
+        names = df[self.label].map(dict(enumerate(CLASSES)))
+        df = df.assign(**{self.label: names})
+        return df if self.keep_rare else df[df[self.label] != 'recommend']

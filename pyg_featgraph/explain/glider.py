@@ -53,7 +53,7 @@ def glider(
     *,
     num_rows: int | None = 1000,
     agreement: float | None = None,
-    top: int = 100,
+    top: int | None = None,
     seed: int = 0,
     directory: str | os.PathLike[str] | None = None,
     **madex_options: Any,
@@ -86,9 +86,10 @@ def glider(
         agreement (float, optional): Begins with 32 of these rows and doubles
             them until the halves have this share of their first :obj:`k` (ten
             if it is not given) in common. (default: all rows)
-        top (int, optional): The length of the ranking of a row at most. Counts
-            tell nothing apart if there are no more sets than these.
-            (default: :obj:`100`)
+        top (int, optional): The length of the ranking of a row at most. If it
+            holds most of what there is, counts tell nothing apart and do not
+            repeat. (default: as large a share of the pairs as in the paper,
+            which takes 100 of 741, and 100 at most)
         seed (int, optional): The seed of everything. (default: :obj:`0`)
         directory (str, optional): A folder that takes results as soon as they
             are there, see :func:`~pyg_featgraph.explain.madex`.
@@ -112,6 +113,8 @@ def glider(
                 f'Rows 0 and {row} have different features, of which '
                 'no interactions in general can be counted'
             )
+    if top is None:
+        top = min(100, -(-math.comb(len(names), 2) * 100 // 741))
     local: list[LocalInteractions] = []
     start, stop = 0, len(rows)
     share = math.nan

@@ -1,4 +1,4 @@
-r"""Training with Lightning: log loss, early stopping, checkpoints.
+r"""Training with Lightning: early stopping, checkpoints, search of settings.
 
 :class:`FieldModule` and :class:`FieldDataModule` need Lightning, which is only
 imported where they are asked for.
@@ -11,6 +11,8 @@ from pyg_featgraph.training.finite import NonFiniteError
 from pyg_featgraph.training.fit import fit, predict
 from pyg_featgraph.training.loop import FitResult
 from pyg_featgraph.training.options import TrainingOptions
+from pyg_featgraph.training.tune import TuneResult, tune
+from pyg_featgraph.training.tune_space import default_space, split_settings
 
 if TYPE_CHECKING:
     from pyg_featgraph.training.datamodule import FieldDataModule
@@ -22,8 +24,12 @@ __all__ = [
     'FitResult',
     'NonFiniteError',
     'TrainingOptions',
+    'TuneResult',
+    'default_space',
     'fit',
     'predict',
+    'split_settings',
+    'tune',
 ]
 
 

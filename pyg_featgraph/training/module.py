@@ -2,6 +2,7 @@ r"""What a training does with a model: steps, figures and optimizers."""
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, cast
 
 import torch
@@ -121,6 +122,8 @@ class FieldModule(pl.LightningModule):
         r"""The mean loss of a batch, which training lowers."""
         self._cast(batch)
         if self.class_weight is not None:
+            # Not in the batch itself, of which there may be several losses:
+            batch = copy(batch)
             weight = self.class_weight.to(batch.y)[batch.y.long()]
             batch['sample_weight'] = weight * batch.get('sample_weight', 1.0)
         if self.options.loss is None:

@@ -62,7 +62,9 @@ def parameter_groups(
         decay = 0.0
         if is_table:
             decay = options.embedding_decay
-        elif id(p) not in spared and _is_matrix(name, p):
+        elif id(p) not in spared and _is_matrix(
+            f'{type(module).__name__}.{name}', p
+        ):
             decay = options.weight_decay
         scale = options.linear_scale if id(p) in linear else 1.0
         key = (is_sparse, scale, 0.0 if is_sparse else decay)
@@ -133,7 +135,9 @@ def _architecture(model: Module) -> list[Parameter]:
 
 def _is_matrix(name: str, p: Parameter) -> bool:
     # Biases and norms of several fields or members have a dimension more:
-    return p.dim() > 1 and 'bias' not in name and 'norm' not in name
+    return p.dim() > 1 and not any(
+        part in name.lower() for part in ('bias', 'norm')
+    )
 
 
 def _named(module: Any, kind: str, value: Any) -> Any:

@@ -22,6 +22,8 @@ FILES = (
     'best.ckpt',
     'model.safetensors',
     'interactions.json',
+    'trials.json',
+    'settings.json',
 )
 
 

@@ -71,8 +71,17 @@ def test_schema_rejects_nonsense(df):
     for options, message in (
         ({'kind': 'text'}, "'kind' must be one of"),
         ({'kind': 'categorical', 'bins': (3,)}, 'are for numeric fields'),
+        ({'kind': 'multi', 'interpolate': True}, 'are for numeric fields'),
         ({'kind': 'numeric', 'transform': 'cube'}, "'transform' must be one"),
         ({'kind': 'numeric', 'transform': 'log1p', 'bins': (3,)}, 'no meaning'),
+        *(
+            (
+                {'kind': 'numeric', 'transform': x, 'interpolate': True},
+                'no mean',
+            )
+            for x in ('auto', 'standard')
+        ),
+        ({'kind': 'numeric', 'transform': 'auto', 'bins': (3,)}, 'no meaning'),
         ({'kind': 'numeric', 'bins': (0,)}, 'must be positive'),
         ({'kind': 'numeric', 'min_count': 0}, 'at least 1'),
         ({'kind': 'multi', 'separator': ''}, "'separator' must be a text"),
@@ -273,7 +282,7 @@ def test_load_rejects_other_files(df, tmp_path):
     encoder.save(path)
     stored = pq.read_table(path)
     key = b'pyg_featgraph.encoder'
-    for version in (1, 99):
+    for version in (2, 99):
         meta = json.loads(stored.schema.metadata[key]) | {'version': version}
         texts = {key: json.dumps(meta), 'checksum': SEAL}
         with sealing(path) as temporary:

@@ -352,6 +352,8 @@ def test_diamonds(tmp_path):
         assert df[name].cat.ordered
         assert tuple(df[name].cat.categories) == grades
     assert len(data.schema()) == 9
+    table = FieldEncoder(data.schema()).fit_transform(df)
+    assert table.y.tolist() == [326, 1000.5]
     with pytest.warns(UserWarning, match='2 rows'):
         log = Diamonds(path, log=True).frame()
     np.testing.assert_allclose(log['log_price'], np.log([326, 1000.5]))
@@ -392,16 +394,15 @@ def test_nursery(tmp_path):
     data = Nursery(tmp_path)
     with pytest.warns(UserWarning, match='4 rows, but 12960'):
         df = data.frame()
-    names = [data.classes[label] for label in df['class']]
-    assert names == ['priority', 'not_recom', 'very_recom']
-    assert len(data.classes) == 4
+    assert df['class'].tolist() == ['priority', 'not_recom', 'very_recom']
+    encoder = FieldEncoder(data.schema())
+    assert encoder.fit_transform(df).y.tolist() == [1, 0, 2]
     assert len(data.schema()) == 8
     assert {field.kind for field in data.schema()} == {'categorical'}
     every = Nursery(path, keep_rare=True)
     with pytest.warns(UserWarning, match='4 rows'):
         df = every.frame()
-    assert [every.classes[label] for label in df['class']] == list(labels)
-    assert every.classes[:4] == data.classes
+    assert df['class'].tolist() == list(labels)
     write(path, [*lines, row + 'perhaps'])
     with pytest.raises(DataError, match="line 5, column 'class': 'perhaps'"):
         data.frame()

@@ -155,7 +155,7 @@ def test_takes_as_many_rows_as_agree(monkeypatch, tmp_path):
             start = 32 * 2 ** (i - 1) if i else 0
             assert folder == f'rows-{start}'
             assert len(asked) == (start or 32)
-            assert others == {'top': 100, 'resume': True}
+            assert others == {'top': 3, 'resume': True}
     assert num_rows[0.9] < num_rows[0.5] < num_rows[0.3] < 3000
     # What no number of rows tells apart takes all that there may be:
     monkeypatch.setattr(MODULE, 'madex', ByChance(0))
@@ -167,6 +167,19 @@ def test_takes_as_many_rows_as_agree(monkeypatch, tmp_path):
     monkeypatch.setattr(MODULE, 'madex', rows)
     assert glider(Planted(5000), num_rows=300).num_rows == 300
     assert len(rows.calls) == 1
+
+
+def test_rankings_of_rows_are_a_share_of_all_pairs(monkeypatch):
+    rows = ByChance(0.9)
+    monkeypatch.setattr(MODULE, 'madex', rows)
+    for size, top in ((2, 1), (6, 3), (14, 13), (39, 100), (200, 100)):
+        perturbation = Planted()
+        names = [f'x{i}' for i in range(size)]
+        perturbation.names = lambda row, names=names: names
+        glider(perturbation)
+        assert rows.calls[-1][2]['top'] == top
+    glider(perturbation, top=7)
+    assert rows.calls[-1][2]['top'] == 7
 
 
 def test_wrong_agreement():

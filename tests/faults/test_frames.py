@@ -86,6 +86,10 @@ KINDS = [
     *({'kind': 'numeric', 'transform': x} for x in ('standard', 'log1p')),
     *({'kind': 'numeric', 'transform': x} for x in ('log_square', 'quantile')),
     {'kind': 'numeric', 'transform': 'equal_width'},
+    *({'kind': 'numeric', 'transform': x} for x in ('auto', 'tree')),
+    {'kind': 'numeric', 'transform': 'tree', 'interpolate': True},
+    {'kind': 'numeric', 'part': 'hour'},
+    {'kind': 'categorical', 'part': 'year'},
 ]
 
 

@@ -159,7 +159,9 @@ FIELDS = {
     'standard': {'kind': 'numeric', 'transform': 'standard'},
     'log1p': {'kind': 'numeric', 'transform': 'log1p'},
     'log_square': {'kind': 'numeric', 'transform': 'log_square'},
+    'auto': {'kind': 'numeric'},
     'quantile': {'kind': 'numeric', 'bins': (3,)},
+    'interpolated': {'kind': 'numeric', 'bins': (3,), 'interpolate': True},
     'equal_width': {'kind': 'numeric', 'transform': 'equal_width'},
 }
 CASES = [

@@ -9,7 +9,7 @@ from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.intervals import bootstrap_intervals
-from pyg_featgraph.nn import FM, LR, joint_effects
+from pyg_featgraph.nn import FM, LR, MulticlassHead, joint_effects
 
 
 class Terms(torch.nn.Module):
@@ -100,6 +100,15 @@ def test_effects_of_classes_are_means():
     several = joint_effects(Classes(terms), table)
     assert one.size() == several.size() == (6, 50)
     torch.testing.assert_close(several, one * 2 / 3)
+
+
+def test_effects_of_a_model_of_classes(table):
+    model = randomise(FM(table.info, 4, head=MulticlassHead(3)))
+    found = model.interactions(table, num_rows=32)
+    assert len(found) == 21
+    sets = [[table.info.names.index(name) for name in found[0].fields]]
+    effects = joint_effects(model, table, sets, num_rows=32)
+    assert found[0].score == pytest.approx(float(effects.mean() ** 0.5))
 
 
 def test_effects_leave_out_missing_fields(table):

@@ -114,7 +114,7 @@ def test_labels_other_than_0_and_1(wrong, which, parts, tmp_path):
     tables[which] = tables[which].subset(slice(None))
     tables[which].y = torch.where(y > 0, high, low).to(y.dtype)
     name = ['training', 'validation', 'test'][which]
-    message = f'label of row .* of the {name} rows is {wrong}, but'
+    message = f'The {name} rows, row .*: {wrong} is not a label, which has'
     with pytest.raises(DataError, match=message):
         train(LR(parts[0].info), tables, tmp_path / 'new')
     assert not (tmp_path / 'new').exists()
