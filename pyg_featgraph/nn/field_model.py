@@ -322,6 +322,9 @@ class FieldModel(Configurable, torch.nn.Module):
                 :obj:`detail["interval"]`, which holds the effect over all
                 rows with 95 %; none if it is zero. (default: :obj:`200`)
 
+        With several :obj:`members`, :obj:`detail["members"]` holds the lowest
+        and the highest effect on the logits of one of them.
+
         Raises:
             DataError: If a candidate has a field that the model has not.
             ValueError: If no rows are given, or if the model has no edges.
@@ -341,11 +344,19 @@ class FieldModel(Configurable, torch.nn.Module):
             batch_size,
             seed,
             progress,
+            by_member=self.members > 1,
         )
+        spread = None
+        if self.members > 1:
+            each = effects[1:].mean(-1).sqrt()
+            effects, spread = effects[0], torch.stack(each.aminmax(dim=0), -1)
         details: list[dict[str, Any]] = [{} for _ in candidates]
         if num_bootstraps:
             ends = bootstrap_intervals(effects, num_bootstraps, seed=seed)
             details = [{'interval': x} for x in np.sqrt(ends).tolist()]
+        if spread is not None:
+            for detail, x in zip(details, spread.tolist(), strict=True):
+                detail['members'] = x
         source, scores = self.__class__.__name__, effects.mean(-1).sqrt()
         # Below are differences of rounding in single precision:
         return InteractionSet(

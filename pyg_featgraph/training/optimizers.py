@@ -135,9 +135,9 @@ def _architecture(model: Module) -> list[Parameter]:
 
 
 def _is_matrix(name: str, p: Parameter) -> bool:
-    # Biases and norms of several fields or members have a dimension more:
+    # Those of several fields or members have a dimension more:
     return p.dim() > 1 and not any(
-        part in name.lower() for part in ('bias', 'norm')
+        part in name.lower() for part in ('bias', 'norm', 'scale')
     )
 
 
