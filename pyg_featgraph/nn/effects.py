@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +15,14 @@ from pyg_featgraph.data import FieldBatch, FieldTable
 
 @torch.no_grad()
 def joint_effects(
-    model: torch.nn.Module,
+    model: Any,
     table: FieldTable,
     sets: Iterable[Sequence[int]] | None = None,
     num_rows: int = 256,
     batch_size: int = 2048,
     seed: int = 0,
     progress: bool = False,
+    by_member: bool = False,
 ) -> Tensor:
     r"""How strongly sets of fields interact in the logits of a model, row by
     row.
@@ -54,10 +56,13 @@ def joint_effects(
         seed (int, optional): The seed of the draw. (default: :obj:`0`)
         progress (bool, optional): Whether to show a progress bar.
             (default: :obj:`False`)
+        by_member (bool, optional): Whether the effects on the logits of each
+            of :math:`k` members come behind those on the logits of the model,
+            a :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`False`)
 
     Shapes:
         - **output:** :math:`(|\mathcal{S}|, R)` for :math:`R` rows, in double
-          precision
+          precision; or :math:`(1 + k, |\mathcal{S}|, R)`
 
     Raises:
         ValueError: If the table has a single row, or a set no fields or one
@@ -89,8 +94,14 @@ def joint_effects(
             info,
             drop_absent=table.drop_absent,
         )
-        out: Tensor = model(batch.to(device))
-        return out.cpu().double().view(len(swap), size, -1)
+        batch = batch.to(device)
+        if by_member:
+            each = model.member_logits(batch)
+            out = torch.cat([model.head.merge(each).unsqueeze(0), each])
+        else:
+            out = model(batch).unsqueeze(0)
+        out = out.cpu().double().view(len(out), len(swap), size, -1)
+        return out.transpose(0, 1)
 
     # Every variant once: which fields come from the other row.
     subsets = {(), *(t for s in chosen for t in _subsets(s))}
@@ -105,7 +116,7 @@ def joint_effects(
         [logits(part) for part in tqdm(parts, disable=not progress)]
     )
     model.train(was_training)
-    out = values.new_empty(len(chosen), size)
+    out = values.new_empty(len(chosen), *values.shape[1:3])
     for order in {len(s) for s in chosen}:
         of_order = [i for i, s in enumerate(chosen) if len(s) == order]
         index = torch.tensor(
@@ -115,7 +126,8 @@ def joint_effects(
         for t, column in zip(_subsets(range(order)), index.t(), strict=True):
             joint += (-1) ** len(t) * values[column]
         out[of_order] = joint.square().mean(-1) / 2**order
-    return out
+    out = out.transpose(0, 1)
+    return out if by_member else out[0]
 
 
 def _subsets(fields: Sequence[int]) -> list[tuple[int, ...]]:

@@ -263,6 +263,19 @@ class FieldModel(Configurable, torch.nn.Module):
     def _squeeze(self, out: Tensor) -> Tensor:
         return out.squeeze(-1) if self.head.out_channels == 1 else out
 
+    def adapt(self, data: FieldTable) -> None:
+        r"""Takes from training rows what the model needs to know of them: what
+        its head and its :attr:`tables` do. A training does so at its start.
+
+        Args:
+            data (FieldTable): The training rows, with labels.
+        """
+        if data.y is None:
+            raise DataError('The training rows have no labels')
+        self.head.adapt(data.y, data.sample_weight)
+        for table in self.tables:
+            table.adapt(data)
+
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
         r"""The parameters that choose interactions, which
         :func:`~pyg_featgraph.training.fit` can learn apart from all others.
@@ -309,6 +322,9 @@ class FieldModel(Configurable, torch.nn.Module):
                 :obj:`detail["interval"]`, which holds the effect over all
                 rows with 95 %; none if it is zero. (default: :obj:`200`)
 
+        With several :obj:`members`, :obj:`detail["members"]` holds the lowest
+        and the highest effect on the logits of one of them.
+
         Raises:
             DataError: If a candidate has a field that the model has not.
             ValueError: If no rows are given, or if the model has no edges.
@@ -328,11 +344,19 @@ class FieldModel(Configurable, torch.nn.Module):
             batch_size,
             seed,
             progress,
+            by_member=self.members > 1,
         )
+        spread = None
+        if self.members > 1:
+            each = effects[1:].mean(-1).sqrt()
+            effects, spread = effects[0], torch.stack(each.aminmax(dim=0), -1)
         details: list[dict[str, Any]] = [{} for _ in candidates]
         if num_bootstraps:
             ends = bootstrap_intervals(effects, num_bootstraps, seed=seed)
             details = [{'interval': x} for x in np.sqrt(ends).tolist()]
+        if spread is not None:
+            for detail, x in zip(details, spread.tolist(), strict=True):
+                detail['members'] = x
         source, scores = self.__class__.__name__, effects.mean(-1).sqrt()
         # Below are differences of rounding in single precision:
         return InteractionSet(

@@ -201,7 +201,7 @@ def lr_by_loops(linear, batch):
     outs = []
     for row in node_vectors(linear.table.weight, batch):
         terms = [x[0] for x in row if x is not None]
-        outs.append(linear.bias[0] + sum(terms))
+        outs.append(linear.bias[0, 0] + sum(terms))
     return torch.stack(outs)
 
 

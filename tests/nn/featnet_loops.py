@@ -171,5 +171,7 @@ def model_by_loops(model, batch):
             ):
                 a = (a @ weight[s] + bias[s, 0]).clamp(min=0)
             parts.append(a)
-        logits.append(model.lin.weight[0] @ torch.cat(parts) + model.lin.bias)
+        logits.append(
+            model.lin.weight[0] @ torch.cat(parts) + model.lin.bias[0]
+        )
     return torch.cat(logits)

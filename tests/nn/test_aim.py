@@ -161,24 +161,25 @@ def test_rebuild_with_more_interactions(options):
 
 def test_rebuild_copies_a_perceptron_that_fits():
     model = randomise(AIM(INFO, DIM, hidden_channels=[4, 4]))
-    assert torch.equal(
-        model.rebuild().mlp.lins[1].weight, model.mlp.lins[1].weight
-    )
+    assert torch.equal(model.rebuild().mlp.lin.weight, model.mlp.lin.weight)
     for hidden_channels in ([4], [4, 4, 4], [5, 4]):
         out = model.rebuild(hidden_channels=hidden_channels)
-        first = out.mlp.lins[0].weight
+        first = out.mlp.hidden.lins[0].weight
         assert first.size() == (hidden_channels[0], 4 * 15)
-        assert not torch.equal(first, model.mlp.lins[0].weight)
+        assert not torch.equal(first, model.mlp.hidden.lins[0].weight)
     assert model.rebuild(hidden_channels=[]).mlp is None
     # Not that of other interactions, even if there are as many:
     model = randomise(AIM(INFO, DIM, all_gates(2)[:3], hidden_channels=[4]))
     other = model.rebuild(interactions=all_gates(2)[1:4])
-    assert not torch.equal(other.mlp.lins[0].weight, model.mlp.lins[0].weight)
+    assert not torch.equal(
+        other.mlp.hidden.lins[0].weight, model.mlp.hidden.lins[0].weight
+    )
     model = randomise(AIM(INFO, DIM, hidden_channels=[4, 4]))
     thinner = model.rebuild(interactions=all_gates(2, functions=['outer']))
     columns = slice(15, 30)
     assert torch.equal(
-        thinner.mlp.lins[0].weight, model.mlp.lins[0].weight[:, columns]
+        thinner.mlp.hidden.lins[0].weight,
+        model.mlp.hidden.lins[0].weight[:, columns],
     )
 
 

@@ -19,9 +19,9 @@ from pyg_featgraph.nn.gates import gated
 
 
 def mlp_by_loops(mlp, x):
-    for lin in mlp.lins[:-1]:
+    for lin in mlp.hidden.lins:
         x = (x @ lin.weight.t() + lin.bias).clamp(min=0)
-    return (x @ mlp.lins[-1].weight.t() + mlp.lins[-1].bias).squeeze(1)
+    return (x @ mlp.lin.weight[0].t() + mlp.lin.bias[0]).squeeze(1)
 
 
 def flat(nodes):

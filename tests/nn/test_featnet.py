@@ -44,7 +44,7 @@ def test_subsets_and_queries_change_the_head_only(subsets, queries):
     assert model(make_batch()).size() == (6,)
     assert model.coverage == subsets * queries
     assert model.mlp.weights[0].size() == (subsets, queries * D, 6)
-    assert model.lin.weight.size() == (1, subsets * 6)
+    assert model.lin.weight.size() == (1, 1, subsets * 6)
     plain = FeatNet(INFO, D, subsets, queries, hidden_channels=[]).double()
     assert plain(make_batch()).size() == (6,)
 

@@ -250,3 +250,22 @@ def test_options_are_checked(info):
     for options in ({'members': 0}, {'members': 2.5}, {'field_dropout': 1.0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             DNN(info, **options)
+
+
+def test_interactions_tell_how_far_members_agree(table):
+    model = randomise(DNN(table.info, 4, [8], members=3)).double().eval()
+    part = table.subset(slice(0, 200))
+    found = model.interactions(part, num_rows=40)
+    singles = [
+        single_member(model, m).interactions(part, num_rows=40)
+        for m in range(3)
+    ]
+    scores = [{x.fields: x.score for x in ranking} for ranking in singles]
+    for x in found:
+        own = [score.get(x.fields, 0.0) for score in scores]
+        low, high = x.detail['members']
+        assert low == pytest.approx(min(own), abs=1e-5)
+        assert high == pytest.approx(max(own), abs=1e-5)
+        assert len(x.detail['interval']) == 2
+    assert 'members' in found.to_pandas()['detail'][0]
+    assert 'members' not in singles[0][0].detail

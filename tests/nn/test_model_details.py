@@ -81,7 +81,7 @@ def test_fm_is_the_sum_over_pairs(table):
     x = model.embedding(batch.slot_index, batch.slot_value.double())
     w = model.linear.table(batch.slot_index, batch.slot_value.double())
     for b in range(5):
-        expected = model.linear.bias[0] + w[b].sum()
+        expected = model.linear.bias[0, 0] + w[b].sum()
         for i in range(7):
             for j in range(i + 1, 7):
                 expected = expected + x[b, i] @ x[b, j]

@@ -171,7 +171,7 @@ def test_stages(retrain, parts, tmp_path):
     assert num_parameters(model) < num_parameters(whole)
     assert model.dim_gate is None
     if retrain:
-        assert model.mlp.lins[0].out_channels == 4
+        assert model.mlp.hidden.lins[0].out_channels == 4
     assert predict(model, parts[2]).isfinite().all()
 
 

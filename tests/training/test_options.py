@@ -162,7 +162,8 @@ def test_what_decays():
 def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
     for sparse in (False, True):
         model = FM(parts[0].info, 4, sparse=sparse)
-        options = TrainingOptions(lr=0.02, linear_scale=3.0)
+        n = parts[0].info.num_fields
+        options = TrainingOptions(lr=0.02, linear_scale=3.0 * n)
         groups = parameter_groups(model, [*model.parameters()], options)
         rates = {id(p): g['lr'] for x in groups for g in x for p in g['params']}
         for name, p in model.named_parameters():
@@ -171,9 +172,8 @@ def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
     # A step of Adam is as long as its rate:
     model = LR(parts[0].info)
     train(model, parts, tmp_path, lr=0.01, batch_size=9999, max_epochs=1)
-    assert model.linear.table.weight.detach().abs().max() == pytest.approx(
-        0.1, rel=1e-4
-    )
+    longest = model.linear.table.weight.detach().abs().max()
+    assert longest == pytest.approx(1.5 / n, rel=1e-4)
 
 
 def test_batch_size_follows_the_rows(parts, tmp_path):
