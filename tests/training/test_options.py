@@ -6,7 +6,7 @@ import torchmetrics
 from fit_parts import assert_same, make, train, watched
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn import FIVES, FM, LR, DeepFM, FeatNet, GraphFM
+from pyg_featgraph.nn import DNN, FIVES, FM, LR, DeepFM, FeatNet, GraphFM
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training import (
     TrainingOptions,
@@ -141,7 +141,9 @@ def test_what_decays():
         return {k for k, p in model.named_parameters() if id(p) in chosen}
 
     info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
-    names = {f'mlp.lins.{k}.weight' for k in range(3)}
+    names = {
+        f'mlp.{x}.weight' for x in ('hidden.lins.0', 'hidden.lins.1', 'lin')
+    }
     assert decays(DeepFM(info, 4)) - {'readout.weight'} == names
     assert decays(GraphFM(info, 4, 4, num_layers=1)) == {
         'convs.0.att',
@@ -151,6 +153,7 @@ def test_what_decays():
         'lin.weight',
     }
     assert 'adjacency.weight' not in decays(FIVES(info, 4))
+    assert decays(DNN(info, 4, members=3)) == names
     table = torch.nn.Embedding(3, 2)
     norm = torch.nn.LayerNorm([2, 2])
     assert decays(torch.nn.Sequential(table, norm)) == set()
@@ -322,7 +325,7 @@ def test_metrics(parts, tmp_path):
         model,
         metrics=metrics,
         monitor='valid_accuracy',
-        lr=0.02,
+        lr=0.05,
         patience=9,
         max_epochs=6,
     )
