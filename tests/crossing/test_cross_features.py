@@ -1,8 +1,6 @@
 import bisect
 import collections
-import importlib
 import pickle
-import sys
 
 import numpy as np
 import pandas as pd
@@ -359,13 +357,3 @@ def test_transform_errors():
     # Values rarer than a cross may be do not count:
     out = CrossFeatures([tuple(WIDE)], min_count=2).fit_transform(WIDE)
     assert set(out.squeeze()) == {0}
-
-
-def test_needs_sklearn(monkeypatch):
-    monkeypatch.setitem(sys.modules, 'sklearn.base', None)
-    for name in [
-        x for x in sys.modules if x.startswith('pyg_featgraph.crossing')
-    ]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(ImportError, match=r'pyg-featgraph\[sklearn\]'):
-        importlib.import_module('pyg_featgraph.crossing')
