@@ -53,6 +53,14 @@ def test_next_to_nothing_in_noise():
     assert len(found) <= 1
 
 
+def test_a_gain_within_its_standard_error_is_none():
+    for seed in range(10):
+        df, _, rng = table(100, seed)
+        y = rng.random(100) < np.where(df['d'] == df['e'], 0.6, 0.4)
+        for x in greedy_crosses(df, y, [('d', 'e'), ('a', 'd'), ('b', 'e')]):
+            assert x.score > x.detail['standard_error']
+
+
 def test_a_cross_counts_for_what_it_adds():
     df, _, rng = table()
     # A copy says the same again, under another name:
