@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 import torch
-from common import report, spread, time_interleaved
+from common import report, spread, time_interleaved, uniform
 from sklearn.metrics import log_loss, roc_auc_score
 from tables import DATA, load, load_planted, summarise
 
@@ -143,7 +143,7 @@ def train_all(args, parts, planted, seed):
                 *parts[:2],
                 directory=folder,
                 lr=rates[0],
-                weight_decay=rates[1],
+                **uniform(rates[1]),
                 **options,
                 **late,
             )
@@ -175,7 +175,7 @@ def train_all(args, parts, planted, seed):
                 directory=folder,
                 max_epochs=epochs,
                 lr=search_rates[0],
-                weight_decay=search_rates[1],
+                **uniform(search_rates[1]),
                 retrain_options=late,
                 **options,
                 **extra,

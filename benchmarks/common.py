@@ -10,6 +10,18 @@ from pathlib import Path
 import torch
 
 
+def uniform(decay):
+    """One rate and one L2 penalty for all parameters of a training, with which
+    the settings of the benchmarks were chosen.
+    """
+    return {
+        'optimizer': 'Adam',
+        'linear_scale': 1.0,
+        'weight_decay': decay,
+        'embedding_decay': decay,
+    }
+
+
 def time_interleaved(functions, repeats):
     """Seconds of each function, in turns, so that noise hits all alike."""
     for function in functions.values():

@@ -14,7 +14,13 @@ import statistics
 import tempfile
 
 import torch
-from common import peak_memory, report, spread, time_interleaved
+from common import (
+    peak_memory,
+    report,
+    spread,
+    time_interleaved,
+    uniform,
+)
 from sklearn.metrics import roc_auc_score
 from tables import load_planted, summarise
 
@@ -110,7 +116,7 @@ def by_sizes(args):
                     max_epochs=args.epochs,
                     batch_size=512,
                     lr=3e-3,
-                    weight_decay=1e-5,
+                    **uniform(1e-5),
                     architecture_lr=0.1,
                     monitor='valid_auc',
                     patience=3,

@@ -17,7 +17,7 @@ import warnings
 
 import numpy as np
 import torch
-from common import report
+from common import report, uniform
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 from tables import DATA, boost, ids, load, one_hot_lr, summarise
@@ -126,7 +126,7 @@ def main():
             'max_epochs': args.epochs,
             'batch_size': args.batch_size,
             'lr': args.lr,
-            'weight_decay': args.weight_decay,
+            **uniform(args.weight_decay),
             'seed': seed,
             'enable_progress_bar': False,
         }

@@ -15,7 +15,7 @@ import tempfile
 import time
 
 import torch
-from common import report
+from common import report, uniform
 from sklearn.metrics import log_loss, roc_auc_score
 from tables import DATA, load, summarise
 
@@ -57,7 +57,7 @@ def train(args, name, parts, schema, seed, dim=16):
             max_epochs=args.epochs,
             batch_size=1024,
             lr=RATES[args.data][name],
-            weight_decay=DECAY[args.data],
+            **uniform(DECAY[args.data]),
             monitor='valid_auc',
             patience=3,
             seed=seed,

@@ -3,13 +3,15 @@
     python benchmarks/rankings.py crosses --data adult --root path/to/adult
     python benchmarks/rankings.py crosses --data planted
     python benchmarks/rankings.py limit
+    python benchmarks/rankings.py values
     python benchmarks/rankings.py time
     python benchmarks/rankings.py triples
 
 "crosses" ranks pairs by every method on the same training rows, and gives the
 first ones of each to a logistic regression on ids. "limit" screens for planted
-triples without a lower-order trace, "time" says what a screen of all of them
-takes, and "triples" what models gain from those that it finds.
+triples without a lower-order trace and "values" for one of fields with many
+values, "time" says what a screen of all of them takes, and "triples" what
+models gain from those that it finds.
 """
 
 import argparse
@@ -19,6 +21,7 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import torch
 from common import report
 from lightgbm import LGBMClassifier
@@ -213,6 +216,26 @@ def limit(args, scores):
                         )
 
 
+def values(args, scores):
+    """Three fields of many values, of which each has one of two levels."""
+    for size in (10, 30, 100, 1000):
+        for seed in range(args.seeds):
+            rng = np.random.default_rng(seed)
+            share = np.arange(1, size + 1) ** -1.1
+            share /= share.sum()
+            x = rng.choice(size, (64_000, 3), p=share)
+            level = rng.choice([-1.0, 1.0], (3, size))
+            level -= (level @ share)[:, None]
+            level /= np.sqrt(level**2 @ share)[:, None]
+            z = np.prod([level[i][x[:, i]] for i in range(3)], axis=0) - 1.2
+            y = rng.random(len(z)) < 1 / (1 + np.exp(-z))
+            df = pd.DataFrame(x.astype(str), columns=list('abc'))
+            for cells in (2**12, 2**15, 2**18):
+                (best,) = screen(df, y, max_cells=cells)
+                kept = int(cells ** (1 / 3) + 1e-9)
+                scores.note(f'{size} values', **{f'{kept} kept': best.score})
+
+
 def times(args, scores):
     for order, rows in ((2, 64_000), (3, 16_000), (3, 64_000), (3, 250_000)):
         data = PlantedInteractions(rows, {2: 10, 3: 3})
@@ -295,6 +318,7 @@ def main():
     tasks = {
         'crosses': crosses,
         'limit': limit,
+        'values': values,
         'time': times,
         'triples': triples,
     }

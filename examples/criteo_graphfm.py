@@ -177,10 +177,10 @@ def main():
     dim, sparse = args.embedding_dim, args.sparse
     decay = 0.0 if sparse else 1e-5
     models = {
-        'LR': (LR(info, sparse), {'lr': 5e-3}),
+        'LR': (LR(info, sparse), {'lr': 5e-4}),
         'FM': (
             FM(info, dim // 2, sparse=sparse),
-            {'lr': 2e-3, 'weight_decay': decay},
+            {'lr': 2e-3, 'optimizer': 'Adam', 'embedding_decay': decay},
         ),
         'DNN': (DNN(info, dim, dropout=0.3, sparse=sparse), {'lr': 2e-3}),
         'GraphFM': (

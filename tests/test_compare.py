@@ -14,7 +14,7 @@ from pyg_featgraph.files import read_json
 sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 
 import compare
-from comparison import boosted, registry, settings, tables, tabm_net
+from comparison import boosted, ours, registry, settings, tables, tabm_net
 from comparison.contestants import Contestant, Outcome
 from comparison.tasks import MAIN
 
@@ -158,7 +158,7 @@ def guess(calls):
             *(np.full(len(y), settings['at']) for y in table.labels[1:]), 1
         )
 
-    return Contestant(run, {'at': 0.5}, {'at': FloatDistribution(0, 1)})
+    return Contestant(run, {'at': 0.05}, {'at': FloatDistribution(0, 1)})
 
 
 def test_settings(tmp_path, monkeypatch):
@@ -178,13 +178,14 @@ def test_settings(tmp_path, monkeypatch):
     # What has been tried is not tried again; a cell is, with new settings:
     run(tmp_path, *args, 14)
     assert len(calls) in (14 + 1, 14 + 2)
+    assert calls.count(0.05) == 1
     # Trials without gain leave the defaults:
     calls.clear()
     path = tmp_path / 'kept.json'
     known = Contestant(
         guess(calls).run, {'at': rate}, {'at': FloatDistribution(0, 0.1)}
     )
-    settings.choose(path, known, table, 3, tmp_path / 'kept.log')
+    settings.choose(path, known, table, 3, tmp_path / 'kept')
     assert json.loads(path.read_text())['settings'] == {'at': rate}
 
 
@@ -258,14 +259,53 @@ def test_bad_files(change, options, message, tmp_path):
         tables.read_file(tmp_path / 'table.csv', **{'label': 'y', **options})
 
 
-def test_planted_table_and_own_models(tmp_path):
+@pytest.mark.parametrize('task', MAIN)
+def test_own_models(task, tmp_path, monkeypatch):
+    monkeypatch.setattr(ours, 'EPOCHS', 3)
+    table = make_table(tmp_path, task)
+    known = registry.contestant('dnn-x8')
+    outcome = known.run(table, {'lr': 0.01, 'embedding_dim': 4}, 0)
+    assert len(outcome.valid) == len(table.valid)
+    p, y = outcome.test, table.labels[2]
+    if task == 'regression':
+        assert abs(p.mean() - y.mean()) < y.std()
+        assert np.corrcoef(p, y)[0, 1] > 0.7
+    elif task == 'multiclass':
+        np.testing.assert_allclose(p.sum(1), 1, atol=1e-5)
+        assert (p.argmax(1) == y).mean() > 0.6
+    else:
+        assert roc_auc_score(y, p) > 0.85
+
+
+def test_settings_of_own_models(tmp_path, monkeypatch):
+    table = make_table(tmp_path, 'regression')
+    monkeypatch.setattr(ours, 'EPOCHS', 2)
+    known = registry.contestant('fm')
+    path = tmp_path / 'fm.json'
+    settings.choose(path, known, table, 2, tmp_path / 'trials')
+    facts = json.loads(path.read_text())
+    tried = read_json(tmp_path / 'trials' / 'trials.json', 'trials')['trials']
+    assert len(tried) == 2
+    best = min((t for t in tried if t['value']), key=lambda t: t['value'])
+    assert facts['valid loss'] == best['value']
+    assert facts['settings'] == best['settings']
+    assert known.run(table, facts['settings'], 0).parameters > 0
+
+
+def test_planted_table(tmp_path):
     source = tables.SOURCES['planted-small'](tmp_path)
     assert source.df.shape == (20_000, 40)
     assert len(source.truth) == 11
-    small = tables.replace(source, df=source.df[:1500])
-    table = tables.cut(small, 0)
-    known = registry.contestant('fm')
-    outcome = known.run(table, {**known.defaults, 'max_epochs': 1}, 0)
-    assert outcome.found is not None
+    assert [len(df) for df in tables.cut(source, 0).parts] == [
+        *(16_200, 1_800, 2_000)
+    ]
+
+
+def test_search(tmp_path):
+    table = make_table(tmp_path, 'binary')
+    table = tables.replace(table, truth=(('a', 'c'),))
+    known = registry.contestant('fives')
+    outcome = known.run(table, {**known.defaults, 'max_epochs': 2}, 0)
+    assert {x.order for x in outcome.found} == {2}
     assert ((outcome.test > 0) & (outcome.test < 1)).all()
-    assert len(outcome.test) == 150
+    assert len(outcome.test) == len(table.test)

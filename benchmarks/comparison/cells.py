@@ -43,8 +43,8 @@ class Place:
     def settings_of(self, table, name):
         return self.settings / table / f'{name}.json'
 
-    def journal_of(self, table, name):
-        return self.output / 'trials' / table / f'{name}.log'
+    def trials_of(self, table, name):
+        return self.output / 'trials' / table / name
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +99,7 @@ def tune(place, table, name, trials, threads):
             contestant(name),
             _table(place, table, settings.SEED),
             trials,
-            place.journal_of(table, name),
+            place.trials_of(table, name),
         )
 
 

@@ -35,11 +35,16 @@ class Contestant:
             may look at validation rows to know when to stop.
         defaults: The settings without tuning.
         space: The ranges in which settings are searched.
+        tune: A search of its own, a function of table, number of trials, seed
+            and a folder for what has been tried that returns settings and
+            their loss on the validation rows. It is taken up where it was
+            stopped. (default: one in `space`)
     """
 
     run: Callable[..., Outcome]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     space: Mapping[str, BaseDistribution] = field(default_factory=dict)
+    tune: Callable[..., tuple[dict[str, Any], float]] | None = None
 
 
 def log(low, high):

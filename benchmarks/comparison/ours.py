@@ -2,17 +2,11 @@
 
 import dataclasses
 import tempfile
+from functools import partial
 
 import torch
 
-from comparison.contestants import (
-    Contestant,
-    Outcome,
-    choice,
-    integer,
-    log,
-    uniform,
-)
+from comparison.contestants import Contestant, Outcome, choice, log, uniform
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.nn import (
     AIM,
@@ -31,48 +25,12 @@ from pyg_featgraph.nn import (
 from pyg_featgraph.search import aim_search, fives_search
 from pyg_featgraph.search.aim_options import AIMOptions
 from pyg_featgraph.search.fives import FIVESOptions
-from pyg_featgraph.training import TrainingOptions, fit, predict
+from pyg_featgraph.training import fit, predict, split_settings, tune
 
-#: The options of each way of training; settings with other names belong to
-#: the model.
-OPTIONS = {
-    fit: TrainingOptions,
-    fives_search: FIVESOptions,
-    aim_search: AIMOptions,
-}
-
-
-def _ours(cls, train_by=fit, **fixed):
-    known = {x.name for x in dataclasses.fields(OPTIONS[train_by])}
-    known.add('max_epochs')
-
-    def run(table, settings, seed):
-        options = {k: v for k, v in settings.items() if k in known}
-        config = {k: v for k, v in settings.items() if k not in known}
-        encoder = FieldEncoder(table.schema).fit(table.train)
-        train, valid, test = (encoder.transform(df) for df in table.parts)
-        torch.manual_seed(seed)
-        model = cls(encoder.info, head=_head(table), **fixed, **config)
-        with tempfile.TemporaryDirectory() as folder:
-            result = train_by(
-                model,
-                train,
-                valid,
-                directory=folder,
-                seed=seed,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                **options,
-            )
-        # The search of AIM makes a smaller one:
-        model = getattr(result, 'model', model)
-        return Outcome(
-            *(predict(model, part).double().numpy() for part in (valid, test)),
-            sum(p.numel() for p in model.parameters()),
-            model.interactions(train, num_rows=128) if table.truth else None,
-        )
-
-    return run
+#: At most; all trainings stop early.
+EPOCHS = 30
+PATIENCE = 3
+MEMBERS = 8
 
 
 def _head(table):
@@ -81,57 +39,117 @@ def _head(table):
     return table.task
 
 
-TRAINING = {'lr': 2e-3, 'max_epochs': 30, 'patience': 3}
-SPACE = {
-    'lr': log(5e-4, 2e-2),
-    'embedding_decay': log(1e-5, 1e-1),
-    'field_dropout': uniform(0, 0.3),
-}
-WIDE = {**SPACE, 'embedding_dim': choice(8, 16, 32)}
-DEEP = {
-    **WIDE,
-    'weight_decay': log(1e-4, 1e-1),
-    'dropout': uniform(0, 0.5),
-}
-SEARCH = {'lr': 5e-3, 'max_epochs': 10}
-LAYERS = {'num_layers': integer(1, 3)}
-MEMBERS = 8
+def _encode(table):
+    encoder = FieldEncoder(table.schema).fit(table.train)
+    return [encoder.transform(df) for df in table.parts]
 
 
-def _with_members(name, cls, *args):
-    """A model alone and with several members."""
+def _outcome(model, table, parts):
+    return Outcome(
+        *(predict(model, part).double().numpy() for part in parts[1:]),
+        sum(p.numel() for p in model.parameters()),
+        model.interactions(parts[0], num_rows=128) if table.truth else None,
+    )
+
+
+def _training():
     return {
-        name: Contestant(_ours(cls), *args),
-        f'{name}-x{MEMBERS}': Contestant(_ours(cls, members=MEMBERS), *args),
+        **{'max_epochs': EPOCHS, 'patience': PATIENCE},
+        **{'enable_progress_bar': False, 'enable_model_summary': False},
     }
 
 
+def _trained(cls, **fixed):
+    """A model that is trained by `fit`, and tuned by `tune` in its default
+    space.
+    """
+
+    def run(table, settings, seed):
+        parts = _encode(table)
+        of_model, of_fit = split_settings(settings)
+        torch.manual_seed(seed)
+        model = cls(parts[0].info, head=_head(table), **fixed, **of_model)
+        with tempfile.TemporaryDirectory() as folder:
+            options = {**_training(), **of_fit}
+            fit(model, *parts[:2], directory=folder, seed=seed, **options)
+        return _outcome(model, table, parts)
+
+    def search(table, trials, seed, folder):
+        found = tune(
+            partial(cls, head=_head(table), **fixed),
+            *_encode(table)[:2],
+            trials=trials,
+            directory=folder,
+            seed=seed,
+            resume=True,
+            **_training(),
+        )
+        return found.settings, found.metrics['valid_loss']
+
+    return Contestant(run, tune=search)
+
+
+def _searched(cls, search, defaults, space, **fixed):
+    """A model whose edges or interactions a function of `search` chooses."""
+
+    def run(table, settings, seed):
+        parts = _encode(table)
+        of_model, of_search = split_settings(settings)
+        known = {x.name for x in dataclasses.fields(OPTIONS[search])}
+        of_search |= {k: of_model.pop(k) for k in known & of_model.keys()}
+        torch.manual_seed(seed)
+        model = cls(parts[0].info, head=_head(table), **fixed, **of_model)
+        with tempfile.TemporaryDirectory() as folder:
+            result = search(
+                model,
+                *parts[:2],
+                directory=folder,
+                seed=seed,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                **of_search,
+            )
+        # The search of AIM makes a smaller one:
+        return _outcome(getattr(result, 'model', model), table, parts)
+
+    return Contestant(run, defaults, space)
+
+
+#: The options of each search.
+OPTIONS = {fives_search: FIVESOptions, aim_search: AIMOptions}
+SPACE = {
+    'lr': log(5e-4, 2e-2),
+    'embedding_decay': log(1e-4, 1),
+    'embedding_dim': choice(8, 16, 32),
+}
+
 CONTESTANTS = {
-    'lr': Contestant(_ours(LR), TRAINING, SPACE),
-    'fm': Contestant(_ours(FM), TRAINING, WIDE),
-    **_with_members('dnn', DNN, TRAINING, DEEP),
-    **_with_members('deepfm', DeepFM, TRAINING, DEEP),
-    'ipnn': Contestant(_ours(IPNN), TRAINING, DEEP),
-    'autoint': Contestant(_ours(AutoInt), TRAINING, {**WIDE, **LAYERS}),
-    'fignn': Contestant(_ours(FiGNN), TRAINING, {**DEEP, **LAYERS}),
-    'graphfm': Contestant(
-        _ours(GraphFM),
-        {**TRAINING, 'hidden_channels': 32, 'num_layers': 2},
-        {**DEEP, **LAYERS},
+    'lr': _trained(LR),
+    'fm': _trained(FM),
+    'dnn': _trained(DNN),
+    f'dnn-x{MEMBERS}': _trained(DNN, members=MEMBERS),
+    'deepfm': _trained(DeepFM),
+    f'deepfm-x{MEMBERS}': _trained(DeepFM, members=MEMBERS),
+    'ipnn': _trained(IPNN),
+    'autoint': _trained(AutoInt),
+    'fignn': _trained(FiGNN),
+    'graphfm': _trained(GraphFM),
+    'featnet': _trained(FeatNet),
+    'fives': _searched(
+        FIVES,
+        fives_search,
+        {'lr': 5e-3, 'architecture_lr': 5e-3, 'max_epochs': 10},
+        {
+            **SPACE,
+            'architecture_lr': log(1e-3, 3e-2),
+            'dropout': uniform(0, 0.5),
+        },
+        readout='sum',
     ),
-    'fives': Contestant(
-        _ours(FIVES, fives_search),
-        {**SEARCH, 'architecture_lr': 5e-3, 'readout': 'sum'},
-        {**DEEP, 'architecture_lr': log(1e-3, 3e-2)},
-    ),
-    'aim': Contestant(
-        _ours(AIM, aim_search),
-        {**SEARCH, 'max_epochs': 5},
-        {**WIDE, 'closing': uniform(0.2, 1)},
-    ),
-    'featnet': Contestant(
-        _ours(FeatNet),
-        {**TRAINING, 'threshold_init': -3.0},
-        {**DEEP, 'num_subsets': integer(2, 10)},
+    'aim': _searched(
+        AIM,
+        aim_search,
+        {'lr': 5e-3, 'max_epochs': 5},
+        {**SPACE, 'closing': uniform(0.2, 1)},
     ),
 }

@@ -26,9 +26,19 @@ def contestant(name):
             f'each alone or with {", ".join("+" + x for x in FEATURES)}'
         )
 
-    def run(table, settings, seed):
-        for feature in features:
-            table = FEATURES[feature](table)
-        return known.run(table, settings, seed)
+    if not features:
+        return known
 
-    return replace(known, run=run) if features else known
+    def with_features(function):
+        def call(table, *args):
+            for feature in features:
+                table = FEATURES[feature](table)
+            return function(table, *args)
+
+        return call
+
+    return replace(
+        known,
+        run=with_features(known.run),
+        tune=known.tune and with_features(known.tune),
+    )

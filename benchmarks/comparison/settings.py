@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from functools import partial
 
 import optuna
 from optuna.storages import JournalStorage
@@ -22,30 +23,40 @@ def read(path, contestant):
     return json.loads(path.read_text())['settings']
 
 
-def choose(path, contestant, table, trials, journal):
-    """Writes the settings that suit validation rows best: the defaults, or
-    those of one of the trials. A search that was stopped goes on.
+def choose(path, contestant, table, trials, folder):
+    """Writes the settings that suit validation rows best. A search that was
+    stopped goes on.
 
     Args:
         path: Where the settings go.
         contestant: A `Contestant`.
         table: A `Table`, whose test rows are not looked at.
         trials: How many settings are tried, the defaults among them.
-        journal: The file that holds what has been tried.
+        folder: For what has been tried.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    search = contestant.tune or partial(_search, contestant)
+    chosen, loss = search(table, trials, SEED, folder)
+    facts = {'settings': chosen, 'valid loss': loss, 'trials': trials}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(facts, indent=1) + '\n')
+
+
+def _search(contestant, table, trials, seed, folder):
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name='settings',
-        storage=JournalStorage(JournalFileBackend(str(journal))),
-        sampler=optuna.samplers.TPESampler(seed=SEED),
+        storage=JournalStorage(JournalFileBackend(str(folder / 'trials.log'))),
+        sampler=optuna.samplers.TPESampler(seed=seed),
         load_if_exists=True,
     )
 
     def loss(settings):
-        outcome = contestant.run(table, settings, SEED)
+        outcome = contestant.run(table, settings, seed)
         return tasks.loss(table.task, table.labels[1], outcome.valid)
 
+    # Not a trial of Optuna, as defaults need not lie in the space:
     if 'default' not in study.user_attrs:
         study.set_user_attr('default', loss(dict(contestant.defaults)))
     while 1 + sum(t.state.is_finished() for t in study.trials) < trials:
@@ -58,12 +69,9 @@ def choose(path, contestant, table, trials, journal):
             study.tell(trial, state=TrialState.FAIL)
         else:
             study.tell(trial, value)
-    chosen, value = dict(contestant.defaults), study.user_attrs['default']
-    done = study.get_trials(states=(TrialState.COMPLETE,))
-    if done and study.best_value < value:
-        chosen |= study.best_params
-        value = study.best_value
-    facts = {'settings': chosen, 'valid loss': value, 'trials': trials}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(facts, indent=1) + '\n')
+    default = study.user_attrs['default']
+    if study.get_trials(states=(TrialState.COMPLETE,)) and (
+        study.best_value < default
+    ):
+        return {**contestant.defaults, **study.best_params}, study.best_value
+    return dict(contestant.defaults), default

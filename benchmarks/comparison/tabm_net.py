@@ -125,6 +125,19 @@ def _loss(logits, y, task):
     return F.cross_entropy(logits, y.long())
 
 
+def _embeddings(num, bins):
+    if not num.shape[1] or (num.std(0) == 0).any():
+        return None
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', '.*has just two bin edges')
+        return PiecewiseLinearEmbeddings(
+            compute_bins(num, n_bins=bins),
+            d_embedding=16,
+            activation=False,
+            version='B',
+        )
+
+
 def tabm(table, settings, seed):
     torch.manual_seed(seed)
     (train, valid, test), sizes = _inputs(table, seed)
@@ -134,20 +147,11 @@ def tabm(table, settings, seed):
         scale = (float(y.mean()), float(y.std()))
         y = (y - scale[0]) / scale[1]
     num = train[0]
-    bins = None
-    if num.shape[1] and (num.std(0) > 0).all():
-        with warnings.catch_warnings():
-            warnings.filterwarnings('ignore', '.*has just two bin edges')
-            bins = compute_bins(num, n_bins=settings['bins'])
     model = TabM.make(
         n_num_features=num.shape[1],
         cat_cardinalities=sizes,
         d_out=table.num_classes or 1,
-        num_embeddings=None
-        if bins is None
-        else PiecewiseLinearEmbeddings(
-            bins, d_embedding=16, activation=False, version='B'
-        ),
+        num_embeddings=_embeddings(num, settings['bins']),
         k=settings['k'],
         d_block=settings['width'],
         dropout=settings['dropout'],

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,9 +26,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from pyg_featgraph.data.bins import Labels, are_classes
 from pyg_featgraph.data.codecs import make_codec
+from pyg_featgraph.data.codecs.base import are_floats
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, to_numbers
+from pyg_featgraph.errors import DataError
 
 #: What is tried, from the simple to the rich. The first one is the choice
 #: without a label.
@@ -51,6 +54,30 @@ class Choice:
     field: Field
     reason: str
     scores: dict[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""What was chosen, and why, as JSON-compatible values."""
+        options = {name: getattr(self.field, name) for name in CANDIDATES[0]}
+        return {'reason': self.reason, 'scores': self.scores, **options}
+
+    @classmethod
+    def from_dict(cls, field: Field, values: Mapping[str, Any]) -> Choice:
+        r"""The inverse of :meth:`to_dict`.
+
+        Args:
+            field (Field): The field as it was told.
+            values (dict): The values.
+
+        Raises:
+            DataError: If they are no choice.
+        """
+        options = {name: values[name] for name in CANDIDATES[0]}
+        options['bins'] = tuple(options['bins'])
+        reason, scores = values['reason'], values['scores']
+        losses = list(scores.values())
+        if not (isinstance(reason, str) and are_floats(losses, len(losses))):
+            raise DataError(f"the choice for '{field.name}' is impossible")
+        return cls(dataclasses.replace(field, **options), reason, scores)
 
 
 def choose(

@@ -176,15 +176,12 @@ class FieldEncoder:
         its metadata. The file appears as a whole or not at all, and carries a
         checksum.
         """
-        chosen = FieldSchema(tuple(codec.field for codec in self.codecs))
         meta = {
             'schema': self.schema.to_dict(),
             'info': self.info.to_dict(),
             'classes': self.classes,
-            'chosen': chosen.to_dict(),
             'choices': {
-                name: [choice.reason, choice.scores]
-                for name, choice in self._choices.items()
+                name: choice.to_dict() for name, choice in self._choices.items()
             },
             'states': [codec.state() for codec in self.codecs],
         }
@@ -202,18 +199,17 @@ class FieldEncoder:
         with reading(path, 'encoder'):
             meta, vocabularies, _ = read_vocabularies(path, 'encoder')
             out = cls(FieldSchema.from_dict(meta['schema']))
-            chosen = FieldSchema.from_dict(meta['chosen'])
-            out.codecs = [make_codec(field) for field in chosen]
-            for i, (codec, state) in enumerate(
-                zip(out.codecs, meta['states'], strict=True)
+            for field, state, vocabulary in zip(
+                out.schema, meta['states'], vocabularies, strict=True
             ):
-                codec.load_state(state, vocabularies[i])
+                if field.transform == 'auto':
+                    values = meta['choices'][field.name]
+                    choice = Choice.from_dict(field, values)
+                    out._choices[field.name], field = choice, choice.field
+                codec = make_codec(field)
+                codec.load_state(state, vocabulary)
+                out.codecs.append(codec)
             out._labels.classes = tuple(meta['classes'])
-            out._choices = {
-                field.name: Choice(field, *meta['choices'][field.name])
-                for field in chosen
-                if field.name in meta['choices']
-            }
             out._set_info()
             if out.info != FieldInfo.from_dict(meta['info']):
                 raise DataError('its fields are not those of its states')

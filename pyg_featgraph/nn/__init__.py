@@ -35,6 +35,7 @@ from pyg_featgraph.nn.embedding import (
     MemberScale,
     NodeEmbedding,
     RaggedEmbedding,
+    ShrunkEmbedding,
 )
 from pyg_featgraph.nn.field_model import FieldModel
 from pyg_featgraph.nn.gates import InteractionLayer
@@ -66,6 +67,7 @@ __all__ = [
     'FieldEmbedding',
     'NodeEmbedding',
     'RaggedEmbedding',
+    'ShrunkEmbedding',
     'FieldEdge',
     'AdjacencyTensor',
     'AttentionEdge',

@@ -263,6 +263,19 @@ class FieldModel(Configurable, torch.nn.Module):
     def _squeeze(self, out: Tensor) -> Tensor:
         return out.squeeze(-1) if self.head.out_channels == 1 else out
 
+    def adapt(self, data: FieldTable) -> None:
+        r"""Takes from training rows what the model needs to know of them: what
+        its head and its :attr:`tables` do. A training does so at its start.
+
+        Args:
+            data (FieldTable): The training rows, with labels.
+        """
+        if data.y is None:
+            raise DataError('The training rows have no labels')
+        self.head.adapt(data.y, data.sample_weight)
+        for table in self.tables:
+            table.adapt(data)
+
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
         r"""The parameters that choose interactions, which
         :func:`~pyg_featgraph.training.fit` can learn apart from all others.

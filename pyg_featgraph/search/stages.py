@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(TrainingOptions):
     r"""The options of a search: those of a training, and what follows it. All
-    epochs of a search are run.
+    epochs of a search are run, with one learning rate for all weights.
 
     Args:
         retrain (str, optional): What follows with the edges that were found:
@@ -40,6 +40,9 @@ class SearchOptions(TrainingOptions):
             :class:`~pyg_featgraph.training.TrainingOptions`.
     """
 
+    # Gates weigh what interactions say beside the linear part, so that none of
+    # the two may be ahead:
+    linear_scale: float = 1.0
     patience: int | None = None
     retrain: str | None = None
     retrain_options: Mapping[str, Any] = field(default_factory=dict)

@@ -74,7 +74,7 @@ class FieldModule(pl.LightningModule):
         head, train = self.model.head, data.train
         data.check(head)
         y = cast(Tensor, train.y)
-        head.adapt(y, train.sample_weight)
+        self.model.adapt(train)
         if self.options.class_weight is not None:
             self.class_weight = class_weights(
                 self.options.class_weight,

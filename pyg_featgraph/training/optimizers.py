@@ -46,8 +46,9 @@ def parameter_groups(
     """
     wanted = {id(p) for p in parameters}
     spared = {id(p) for p in _architecture(model)}
+    # The fields of a row move together, so each of many needs to move less:
     linear = {
-        id(p)
+        id(p): options.linear_scale / module.table.info.num_fields
         for module in model.modules()
         if isinstance(module, FirstOrder)
         for p in module.parameters()
@@ -66,7 +67,7 @@ def parameter_groups(
             f'{type(module).__name__}.{name}', p
         ):
             decay = options.weight_decay
-        scale = options.linear_scale if id(p) in linear else 1.0
+        scale = linear.get(id(p), 1.0)
         key = (is_sparse, scale, 0.0 if is_sparse else decay)
         groups.setdefault(key, []).append(p)
     dense, tables = [], []
@@ -134,9 +135,9 @@ def _architecture(model: Module) -> list[Parameter]:
 
 
 def _is_matrix(name: str, p: Parameter) -> bool:
-    # Biases and norms of several fields or members have a dimension more:
+    # Those of several fields or members have a dimension more:
     return p.dim() > 1 and not any(
-        part in name.lower() for part in ('bias', 'norm')
+        part in name.lower() for part in ('bias', 'norm', 'scale')
     )
 
 

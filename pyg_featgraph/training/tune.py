@@ -209,7 +209,7 @@ class _Search:
         trial = self._ask(number)
         params = trial.params if number else {}
         settings = self.space.decode(params)
-        report = _make_report(trial, str(self.options.monitor))
+        report = _make_report(trial, self.options)
         row: dict[str, Any] = {'params': params, 'settings': settings}
         try:
             result = self._train(number, settings, report)
@@ -221,8 +221,8 @@ class _Search:
             }
         except optuna.TrialPruned:
             values = [*report.values.values()]
-            best = min(values) if self.options.mode == 'min' else max(values)
-            row |= {'state': 'pruned', 'value': best, 'epochs': len(values)}
+            row |= {'state': 'pruned', 'value': values[-1]}
+            row |= {'epochs': len(values)}
         except NonFiniteError:
             row |= {'state': 'failed', 'value': None, 'epochs': None}
         row['reports'] = [*report.values.items()]
@@ -326,12 +326,16 @@ class _Search:
         return TuneResult(model, row['settings'], row['metrics'], trials)
 
 
-def _make_report(trial: Trial, monitor: str) -> Any:
+def _make_report(trial: Trial, options: TrainingOptions) -> Any:
     import optuna
     from lightning.pytorch import Callback, LightningModule, Trainer
 
+    monitor = str(options.monitor)
+    best_of = min if options.mode == 'min' else max
+
     class ReportEpochs(Callback):
-        # Tells the trial how an epoch was, and ends it if it stays behind.
+        # Tells the trial how good the best epoch so far was, since that is
+        # what counts, and ends it if it stays behind.
         def __init__(self) -> None:
             self.values: dict[int, float] = {}
 
@@ -341,7 +345,8 @@ def _make_report(trial: Trial, monitor: str) -> Any:
             if trainer.state.fn != 'fit' or trainer.sanity_checking:
                 return
             epoch = trainer.current_epoch
-            self.values[epoch] = float(trainer.callback_metrics[monitor])
+            value = float(trainer.callback_metrics[monitor])
+            self.values[epoch] = best_of([*self.values.values(), value])
             trial.report(self.values[epoch], epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned

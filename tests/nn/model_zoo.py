@@ -32,6 +32,7 @@ TRIPLES = gated(
 DIMS = [[0, 2], [], [0, 1, 2, 3], [2], [0, 2], [1], [1, 2, 3]]
 MODELS = {
     'LR': lambda info: LR(info),
+    'LR shrunk': lambda info: LR(info, shrinkage=2.0),
     'FM': lambda info: FM(info, 4, embedding_std=0.5),
     'DNN': lambda info: DNN(info, 4, [8]),
     'GraphFM': lambda info: GraphFM(info, 4, 8, 2),

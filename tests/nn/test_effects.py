@@ -94,6 +94,15 @@ def test_effects_do_not_depend_on_other_sets_or_batches():
     assert one.sum() > 0
 
 
+def test_each_row_is_used_once():
+    """So that effects of rows are independent, as intervals need them."""
+    table = signs(20)
+    table.slot_value[3] = 1000
+    effects = joint_effects(Terms({(0, 1): 1}), table, [(0, 1)])
+    assert effects.size() == (1, 10)
+    assert (effects > 1000).sum() == 1
+
+
 def test_effects_of_classes_are_means():
     terms, table = {(0, 1): 3}, signs(100)
     one = joint_effects(Terms(terms), table)

@@ -267,7 +267,7 @@ def test_what_trains_the_gates(parts, tmp_path):
                 # What order 2 has learned stays:
                 assert (optimizer, has_moved) == (None, False), name
             else:
-                assert optimizer is torch.optim.Adam, name
+                assert optimizer is torch.optim.AdamW, name
                 assert has_moved, name
                 assert not (has_zeros and name.endswith('.gate')), name
 

@@ -176,8 +176,8 @@ def test_a_search_with_sparse_tables(parts, tmp_path):
         make(parts, sparse=True), *parts, callbacks=[Watch()], **options
     )
     assert seen == [
-        [GRDA, torch.optim.Adam, torch.optim.SparseAdam],
-        [torch.optim.Adam, torch.optim.SparseAdam],
+        [GRDA, torch.optim.AdamW, torch.optim.SparseAdam],
+        [torch.optim.AdamW, torch.optim.SparseAdam],
     ]
     assert len(result.interactions) > 0
 

@@ -6,7 +6,7 @@ import torchmetrics
 from fit_parts import assert_same, make, train, watched
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn import FIVES, FM, LR, DeepFM, FeatNet, GraphFM
+from pyg_featgraph.nn import DNN, FIVES, FM, LR, DeepFM, FeatNet, GraphFM
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training import (
     TrainingOptions,
@@ -141,7 +141,9 @@ def test_what_decays():
         return {k for k, p in model.named_parameters() if id(p) in chosen}
 
     info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
-    names = {f'mlp.lins.{k}.weight' for k in range(3)}
+    names = {
+        f'mlp.{x}.weight' for x in ('hidden.lins.0', 'hidden.lins.1', 'lin')
+    }
     assert decays(DeepFM(info, 4)) - {'readout.weight'} == names
     assert decays(GraphFM(info, 4, 4, num_layers=1)) == {
         'convs.0.att',
@@ -151,6 +153,7 @@ def test_what_decays():
         'lin.weight',
     }
     assert 'adjacency.weight' not in decays(FIVES(info, 4))
+    assert decays(DNN(info, 4, members=3)) == names
     table = torch.nn.Embedding(3, 2)
     norm = torch.nn.LayerNorm([2, 2])
     assert decays(torch.nn.Sequential(table, norm)) == set()
@@ -159,7 +162,8 @@ def test_what_decays():
 def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
     for sparse in (False, True):
         model = FM(parts[0].info, 4, sparse=sparse)
-        options = TrainingOptions(lr=0.02, linear_scale=3.0)
+        n = parts[0].info.num_fields
+        options = TrainingOptions(lr=0.02, linear_scale=3.0 * n)
         groups = parameter_groups(model, [*model.parameters()], options)
         rates = {id(p): g['lr'] for x in groups for g in x for p in g['params']}
         for name, p in model.named_parameters():
@@ -168,9 +172,8 @@ def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
     # A step of Adam is as long as its rate:
     model = LR(parts[0].info)
     train(model, parts, tmp_path, lr=0.01, batch_size=9999, max_epochs=1)
-    assert model.linear.table.weight.detach().abs().max() == pytest.approx(
-        0.1, rel=1e-4
-    )
+    longest = model.linear.table.weight.detach().abs().max()
+    assert longest == pytest.approx(1.5 / n, rel=1e-4)
 
 
 def test_batch_size_follows_the_rows(parts, tmp_path):
@@ -322,7 +325,7 @@ def test_metrics(parts, tmp_path):
         model,
         metrics=metrics,
         monitor='valid_accuracy',
-        lr=0.02,
+        lr=0.05,
         patience=9,
         max_epochs=6,
     )

@@ -8,9 +8,10 @@ from lightning.pytorch.callbacks import Callback
 from optuna.distributions import FloatDistribution
 
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.nn import DNN, FIVES, LR, GraphFM
+from pyg_featgraph.nn import DNN, FIVES, FM, LR, GraphFM
 from pyg_featgraph.training import (
     NonFiniteError,
+    TrainingOptions,
     default_space,
     fit,
     predict,
@@ -29,8 +30,15 @@ def parts(table):
     return table.subset(slice(0, 1400)).split([0.6, 0.2, 0.2])
 
 
-def search(parts, path, trials=6, model=DNN, space=SPACE, **options):
+@pytest.fixture(scope='module')
+def whole(parts, tmp_path_factory):
+    return search(parts, tmp_path_factory.mktemp('whole'))
+
+
+def search(parts, path, trials=4, model=DNN, space=SPACE, **options):
     options = {**QUIET, 'batch_size': 128, 'max_epochs': 3, **options}
+    # With the default settings, nothing is learned:
+    options.setdefault('options', TrainingOptions(lr=1e-6))
     return tune(
         model, *parts[:2], trials=trials, directory=path, space=space, **options
     )
@@ -50,7 +58,7 @@ def test_best_trial(parts, tmp_path):
     # The defaults come first, and are worse here:
     assert trials[['lr', 'hidden_channels']].isna().all(axis=1).tolist() == [
         True,
-        *[False] * 5,
+        *[False] * 3,
     ]
     assert complete['value'][best] < trials['value'][0]
     # The model is that of a plain training with the best settings:
@@ -78,11 +86,11 @@ def test_best_trial(parts, tmp_path):
     assert folders == [f'trial-{best:04}']
 
 
-def test_same_seed_same_search(parts, tmp_path):
-    one, two = (search(parts, tmp_path / str(k), 4) for k in range(2))
-    assert rows(one) == rows(two)
-    other = search(parts, tmp_path / '2', 4, seed=1)
-    assert list(other.trials['lr'][1:]) != list(one.trials['lr'][1:])
+def test_seed(whole, parts, tmp_path):
+    assert rows(search(parts, tmp_path / '0')) == rows(whole)
+    other = search(parts, tmp_path / '1', 2, seed=1)
+    assert other.trials['lr'][1] != whole.trials['lr'][1]
+    assert other.trials['value'][0] != whole.trials['value'][0]
 
 
 class Stop(Callback):
@@ -100,13 +108,12 @@ class Stop(Callback):
             self.ending.on_train_batch_end(*args)
 
 
-@pytest.mark.parametrize('trial', [0, 2, 4])
-@pytest.mark.parametrize('ending', [SignalAt(10), CrashAt(17)])
-def test_it_goes_on_where_it_was(trial, ending, parts, tmp_path):
+@pytest.mark.parametrize(
+    ('trial', 'ending'), [(0, SignalAt(10)), (1, CrashAt(17)), (3, SignalAt(1))]
+)
+def test_it_goes_on_where_it_was(trial, ending, whole, parts, tmp_path):
     """Within a trial, to the same trials and the same model."""
-    options = {'trials': 6, 'save_steps': 2}
-    whole = search(parts, tmp_path / 'whole', **options)
-    path = tmp_path / 'other'
+    options, path = {'save_steps': 2}, tmp_path / 'other'
     with pytest.raises((SystemExit, Crash)):
         search(parts, path, callbacks=Stop(trial, ending), **options)
     starts = []
@@ -116,51 +123,49 @@ def test_it_goes_on_where_it_was(trial, ending, parts, tmp_path):
             starts.append(trainer.global_step)
 
     result = search(parts, path, callbacks=[Watch()], resume=True, **options)
-    assert starts[0] == (10 if isinstance(ending, SignalAt) else 16)
-    assert len(starts) == 6 - trial
+    assert starts[0] == ending.step - ending.step % 2 or ending.step == 1
+    assert len(starts) == 4 - trial
     assert rows(result) == rows(whole)
     assert result.metrics == whole.metrics
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, result.model.state_dict()[name])
 
 
-def test_more_trials_go_on_from_the_end(parts, tmp_path):
-    whole = search(parts, tmp_path / 'whole', 5)
-    search(parts, tmp_path / 'parts', 2)
-    result = search(parts, tmp_path / 'parts', 5, resume=True)
+def test_more_trials_go_on_from_the_end(whole, parts, tmp_path):
+    search(parts, tmp_path, 2)
+    result = search(parts, tmp_path, resume=True)
     assert rows(result) == rows(whole)
     # Fewer are there already, and a search that begins anew is a new one:
-    assert len(search(parts, tmp_path / 'parts', 3, resume=True).trials) == 5
-    assert len(search(parts, tmp_path / 'parts', 2).trials) == 2
+    assert len(search(parts, tmp_path, 3, resume=True).trials) == 4
+    assert len(search(parts, tmp_path, 1).trials) == 1
     with pytest.raises(DataError, match="'space' has changed"):
-        search(parts, tmp_path / 'parts', 3, space={'lr': [0.1]}, resume=True)
+        search(parts, tmp_path, space={'lr': [0.1]}, resume=True)
 
 
 def test_trials_that_stay_behind_end_early(parts, tmp_path):
     """Those of a rate that teaches nothing, once there are five others."""
-    space = {'lr': FloatDistribution(0.02, 0.03)}
-    good = search(parts, tmp_path, 6, space=space, max_epochs=4)
-    assert set(good.trials['epochs']) == {4}
-    # One more, from a space of other rates:
-    trials = json.loads((tmp_path / 'trials.json').read_text())
-    assert {row['state'] for row in trials['trials']} == {'complete'}
-    space = {'lr': [0.02, 0.025, 0.03, 1e-7]}
-    result = search(parts, tmp_path, 14, space=space, max_epochs=4)
-    states = result.trials.groupby('lr')['state'].agg(list)
-    assert 'pruned' in states[1e-7]
-    pruned = result.trials[result.trials['state'] == 'pruned']
-    assert (pruned['epochs'] < 4).all()
+    space = {'lr': [0.02, 0.03, 1e-7]}
+    options = {'patience': 9, 'model': LR, 'seed': 4}
+    result = search(parts, tmp_path, 8, space=space, **options)
+    trials = result.trials
+    assert (trials['state'][:5] == 'complete').all()
+    assert (trials['epochs'][:5] == 3).all()
+    behind = trials[5:][trials['lr'][5:] == 1e-7]
+    assert len(behind)
+    assert (behind['state'] == 'pruned').all()
+    assert (behind['epochs'] == 2).all()
     assert result.settings['lr'] != 1e-7
 
 
 def test_trials_that_fail(parts, tmp_path):
     space = {'lr': [1e30, 0.02]}
-    result = search(parts, tmp_path, 4, space=space, model=LR)
+    result = search(parts, tmp_path, 4, space=space, model=FM)
     states = result.trials.groupby('lr')['state'].agg(set)
     assert states[1e30] == {'failed'}
     assert states[0.02] <= {'complete', 'pruned'}
+    options = TrainingOptions(lr=1e30)
     with pytest.raises(NonFiniteError, match='None of 1 trials'):
-        search(parts, tmp_path, 1, space=space, model=LR, linear_scale=1e38)
+        search(parts, tmp_path, 1, space=space, model=FM, options=options)
 
 
 def test_monitor_decides(parts, tmp_path):

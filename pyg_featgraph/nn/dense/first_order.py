@@ -2,12 +2,14 @@ r"""The linear part of models."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn.embedding import FieldEmbedding
+from pyg_featgraph.nn.embedding import FieldEmbedding, ShrunkEmbedding
 from pyg_featgraph.nn.layout import Nodes, by_member
 
 
@@ -25,6 +27,8 @@ class FirstOrder(torch.nn.Module):
             (default: :obj:`False`)
         members (int, optional): The number of members of the model.
             (default: :obj:`1`)
+        shrinkage (float, optional): See
+            :class:`~pyg_featgraph.nn.ShrunkEmbedding`. (default: :obj:`0`)
     """
 
     def __init__(
@@ -33,12 +37,22 @@ class FirstOrder(torch.nn.Module):
         out_channels: int = 1,
         sparse: bool = False,
         members: int = 1,
+        shrinkage: float = 0.0,
     ) -> None:
         super().__init__()
+        options: dict[str, Any] = {
+            'std': 0.0,
+            'sparse': sparse,
+            'members': members,
+        }
         #: The weights, which are vectors of the nodes.
-        self.table = FieldEmbedding(
-            info, out_channels, std=0.0, sparse=sparse, members=members
-        )
+        self.table: FieldEmbedding
+        if shrinkage:
+            self.table = ShrunkEmbedding(
+                info, out_channels, shrinkage, **options
+            )
+        else:
+            self.table = FieldEmbedding(info, out_channels, **options)
         self.bias = Parameter(torch.zeros(members, out_channels))
 
     def reset_parameters(self) -> None:

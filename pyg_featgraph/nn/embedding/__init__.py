@@ -4,10 +4,12 @@ from pyg_featgraph.nn.embedding.base import NodeEmbedding
 from pyg_featgraph.nn.embedding.field_embedding import FieldEmbedding
 from pyg_featgraph.nn.embedding.member_scale import MemberScale
 from pyg_featgraph.nn.embedding.ragged_embedding import RaggedEmbedding
+from pyg_featgraph.nn.embedding.shrunk_embedding import ShrunkEmbedding
 
 __all__ = [
     'FieldEmbedding',
     'MemberScale',
     'NodeEmbedding',
     'RaggedEmbedding',
+    'ShrunkEmbedding',
 ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_featgraph.data import FieldBatch, FieldInfo
+from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.nn.embedding.member_scale import MemberScale
 from pyg_featgraph.nn.layout import Nodes
 
@@ -95,6 +95,14 @@ class NodeEmbedding(torch.nn.Module, ABC):
             return x
         out: Tensor = self.scale(x, nodes)
         return out
+
+    def adapt(self, data: FieldTable) -> None:
+        r"""Takes from training rows what the vectors depend on; nothing by
+        default.
+
+        Args:
+            data (FieldTable): The training rows.
+        """
 
     @property
     @abstractmethod

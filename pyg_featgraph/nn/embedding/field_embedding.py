@@ -84,8 +84,11 @@ class FieldEmbedding(NodeEmbedding):
         return self._weight(field)
 
     def _weight(self, field: int) -> Tensor:
+        return self._of_field(self.weight, field)
+
+    def _of_field(self, x: Tensor, field: int) -> Tensor:
         start = self.info.offsets[field]
-        return self.weight[start : start + self.info.sizes[field]]
+        return x[start : start + self.info.sizes[field]]
 
     def __repr__(self) -> str:
         return (

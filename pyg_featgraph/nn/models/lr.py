@@ -1,10 +1,14 @@
-r"""Logistic regression, to compare with."""
+r"""Logistic regression, of fields and of thousands of their crosses."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
 from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.nn.config import Rule, at_least
 from pyg_featgraph.nn.dense.first_order import FirstOrder
 from pyg_featgraph.nn.embedding import NodeEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
@@ -29,7 +33,14 @@ class LR(FieldModel):
             :class:`~pyg_featgraph.nn.FieldModel`. (default: :obj:`1`)
         field_dropout (float, optional): The probability that a field is left
             out of a row. (default: :obj:`0`)
+        shrinkage (float, optional): A weight that :math:`c` training rows
+            have is :math:`c / (c + s)` of what it would be, where :math:`s`
+            is this number, see :class:`~pyg_featgraph.nn.ShrunkEmbedding`.
+            A tenth of the number of fields suits those that are crosses, with
+            many rare values. (default: :obj:`0`)
     """
+
+    rules: ClassVar[Mapping[str, Rule]] = {'shrinkage': at_least(0, float)}
 
     def __init__(
         self,
@@ -38,9 +49,12 @@ class LR(FieldModel):
         head: str | Head = 'binary',
         members: int = 1,
         field_dropout: float = 0.0,
+        shrinkage: float = 0.0,
     ) -> None:
         super().__init__(info, head, members, field_dropout)
-        self.linear = FirstOrder(info, self.head.out_channels, sparse, members)
+        self.linear = FirstOrder(
+            info, self.head.out_channels, sparse, members, shrinkage
+        )
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
