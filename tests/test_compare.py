@@ -158,7 +158,7 @@ def guess(calls):
             *(np.full(len(y), settings['at']) for y in table.labels[1:]), 1
         )
 
-    return Contestant(run, {'at': 0.5}, {'at': FloatDistribution(0, 1)})
+    return Contestant(run, {'at': 0.05}, {'at': FloatDistribution(0, 1)})
 
 
 def test_settings(tmp_path, monkeypatch):
@@ -178,6 +178,7 @@ def test_settings(tmp_path, monkeypatch):
     # What has been tried is not tried again; a cell is, with new settings:
     run(tmp_path, *args, 14)
     assert len(calls) in (14 + 1, 14 + 2)
+    assert calls.count(0.05) == 1
     # Trials without gain leave the defaults:
     calls.clear()
     path = tmp_path / 'kept.json'

@@ -18,9 +18,9 @@ from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FM, FieldModel
 
 info = FieldInfo('abc', (2, 2, 2), (1, 1, 1), ('categorical',) * 3)
-index = torch.randint(0, 2, (20, 3)) + torch.tensor([0, 2, 4])
-y = torch.arange(20.0) % 2
-table = FieldTable(index.int(), torch.ones(20, 3), info, y)
+index = torch.randint(0, 2, (200, 3)) + torch.tensor([0, 2, 4])
+y = torch.arange(200.0) % 2
+table = FieldTable(index.int(), torch.ones(200, 3), info, y)
 model = FM(info, 4, embedding_std=1.0)
 for batch in FieldGraphLoader(table, 8):
     model.loss(batch).backward()

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from pyg_featgraph.crossing.file import read_crosses, write_crosses
 from pyg_featgraph.crossing.fitted import Fitted
@@ -30,19 +32,14 @@ from pyg_featgraph.crossing.statistics import (
 from pyg_featgraph.data.schema import Field, FieldSchema
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, check_frame
-from pyg_featgraph.errors import DataError, require
+from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import reading
 from pyg_featgraph.interactions import Interaction
-
-# As names of their own, since mypy takes no attributes as base classes:
-_TransformerMixin: Any = require('sklearn.base', 'sklearn').TransformerMixin
-_BaseEstimator: Any = require('sklearn.base', 'sklearn').BaseEstimator
-_check_fitted = require('sklearn.utils.validation', 'sklearn').check_is_fitted
 
 _ENCODINGS = ('ids', 'target', 'count')
 
 
-class CrossFeatures(_TransformerMixin, _BaseEstimator):
+class CrossFeatures(TransformerMixin, BaseEstimator):
     r"""Turns interactions into columns: categories, the mean of the label or
     the number of rows of each combination of values.
 
@@ -216,7 +213,7 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
             DataError: If a column is missing or holds text instead of
                 numbers.
         """
-        _check_fitted(self)
+        check_is_fitted(self)
         kept = [*self.feature_names_in_] if self.append else []
         check_frame(X, [*self.fitted_.codecs, *kept])
         ids = encode(self.fitted_.codecs, X)
@@ -236,7 +233,7 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         self, input_features: Sequence[str] | None = None
     ) -> np.ndarray:
         r"""The names of the columns that :meth:`transform` returns."""
-        _check_fitted(self)
+        check_is_fitted(self)
         known = list(self.feature_names_in_)
         if input_features is not None and list(input_features) != known:
             raise ValueError(f"'input_features' is not {known}")
@@ -257,7 +254,7 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         Args:
             schema (FieldSchema): The schema of the table without them.
         """
-        _check_fitted(self)
+        check_is_fitted(self)
         of_ids = {*map(_id_name, self.fitted_.crosses)}
         crosses = [
             Field(name, 'categorical' if name in of_ids else 'numeric')
@@ -270,7 +267,7 @@ class CrossFeatures(_TransformerMixin, _BaseEstimator):
         appears as a whole or not at all. Of the interactions it holds the
         names of the fields of those that were crossed.
         """
-        _check_fitted(self)
+        check_is_fitted(self)
         meta = {
             'columns': self.feature_names_in_.tolist(),
             'names': self.names_,

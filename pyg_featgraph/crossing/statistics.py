@@ -8,10 +8,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from sklearn.model_selection import KFold, StratifiedKFold
+from sklearn.utils.multiclass import type_of_target
 
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats
-from pyg_featgraph.errors import DataError, require
+from pyg_featgraph.errors import DataError
 
 
 class Target(NamedTuple):
@@ -59,8 +61,7 @@ class Target(NamedTuple):
             )
         types = ('binary', 'multiclass', 'continuous')
         if target_type == 'auto':
-            module = require('sklearn.utils.multiclass', 'sklearn')
-            target_type = module.type_of_target(labels)
+            target_type = type_of_target(labels)
         if target_type not in types:
             raise ValueError(
                 f"'target_type' must be 'auto' or one of {types} (got "
@@ -90,11 +91,10 @@ class Target(NamedTuple):
             cv (int): The number of folds.
             random_state (int, optional): The seed.
         """
-        module = require('sklearn.model_selection', 'sklearn')
         y = self.values[:, 0]
         if self.values.shape[1] > 1:
             y = self.values.argmax(axis=1)
-        make = module.KFold if self.classes is None else module.StratifiedKFold
+        make = KFold if self.classes is None else StratifiedKFold
         return [*make(cv, shuffle=True, random_state=random_state).split(y, y)]
 
 

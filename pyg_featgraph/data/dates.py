@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api import types as dtypes
 
 from pyg_featgraph.data.texts import to_texts
-from pyg_featgraph.data.values import raise_at
+from pyg_featgraph.data.values import Floats, raise_at
 from pyg_featgraph.errors import DataError
 
 #: What a field can be of a date. A week starts with Monday, which is 0, and
@@ -73,12 +73,7 @@ def date_part(column: pd.Series, part: str) -> pd.Series:
     Raises:
         DataError: As by :func:`to_times`.
     """
-    times = to_times(column)
-    if part == 'elapsed':
-        numbers = times.to_numpy().view(np.int64) / _DAY
-        numbers[times.isna()] = np.nan
-    else:
-        numbers = getattr(times, _ATTRIBUTES.get(part, part)).to_numpy(float)
+    numbers = _part(to_times(column), part)
     return pd.Series(numbers, column.index, name=column.name)
 
 
@@ -92,8 +87,17 @@ def varying_parts(column: pd.Series) -> list[str]:
     try:
         if not len(known) or to_times(known[:1]).isna().all():
             return []
-        return [
-            part for part in PARTS if date_part(known, part).nunique() > 1
-        ] or ['elapsed']
+        times = to_times(known).dropna()
     except DataError:
         return []
+    varying = [part for part in PARTS if len(np.unique(_part(times, part))) > 1]
+    return varying or ['elapsed']
+
+
+def _part(times: pd.DatetimeIndex, part: str) -> Floats:
+    if part != 'elapsed':
+        numbers = getattr(times, _ATTRIBUTES.get(part, part))
+        return np.asarray(numbers, np.float64)
+    days: Floats = times.to_numpy().view(np.int64) / _DAY
+    days[times.isna()] = np.nan
+    return days

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.linear_model import Ridge
 from torch import Tensor
 from tqdm import tqdm
 
-from pyg_featgraph.errors import DataError, require
+from pyg_featgraph.errors import DataError
 from pyg_featgraph.explain.local import LocalInteractions, LocalRecord
 from pyg_featgraph.explain.masks import (
     bernoulli_masks,
@@ -123,8 +124,6 @@ def madex(
         raise ValueError(f"'chunk_size' must be positive (got {chunk_size})")
     if resume and directory is None:
         raise ValueError("'resume' needs the 'directory' to go on with")
-    if threshold:
-        require('sklearn.linear_model', 'sklearn')
     if device is None:
         device = 'cuda' if torch.cuda.is_available() else 'cpu'
     if chunk_size is None:
@@ -384,7 +383,6 @@ def _threshold(
     r"""How many interactions a ridge regression gains from, and its test
     errors up to there.
     """
-    ridge = require('sklearn.linear_model', 'sklearn').Ridge
     data = [[part.cpu().double().numpy() for part in x] for x in parts]
     sets = [frozenset(features) for features, _ in ranking]
     lowest, errors = math.inf, []
@@ -394,7 +392,7 @@ def _threshold(
             np.column_stack([x, *(x[:, [*s]].prod(axis=1) for s in kept)])
             for x, _, _ in data
         ]
-        model = ridge(alpha=0.01).fit(crossed[0], data[0][1], data[0][2])
+        model = Ridge(alpha=0.01).fit(crossed[0], data[0][1], data[0][2])
         val, test = (
             np.average((y - model.predict(x)) ** 2, weights=weight)
             for x, (_, y, weight) in zip(crossed[1:], data[1:], strict=True)
