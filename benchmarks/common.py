@@ -16,7 +16,7 @@ def uniform(decay):
     """
     return {
         'optimizer': 'Adam',
-        'linear_scale': 1.0,
+        'linear_scale': None,
         'weight_decay': decay,
         'embedding_decay': decay,
     }

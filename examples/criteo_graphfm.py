@@ -177,7 +177,7 @@ def main():
     dim, sparse = args.embedding_dim, args.sparse
     decay = 0.0 if sparse else 1e-5
     models = {
-        'LR': (LR(info, sparse), {'lr': 5e-4}),
+        'LR': (LR(info, sparse), {'lr': 1e-3}),
         'FM': (
             FM(info, dim // 2, sparse=sparse),
             {'lr': 2e-3, 'optimizer': 'Adam', 'embedding_decay': decay},

@@ -42,7 +42,7 @@ class SearchOptions(TrainingOptions):
 
     # Gates weigh what interactions say beside the linear part, so that none of
     # the two may be ahead:
-    linear_scale: float = 1.0
+    linear_scale: float | None = None
     patience: int | None = None
     retrain: str | None = None
     retrain_options: Mapping[str, Any] = field(default_factory=dict)

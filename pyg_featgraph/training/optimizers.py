@@ -50,7 +50,7 @@ def parameter_groups(
     linear = {
         id(p): options.linear_scale / module.table.info.num_fields
         for module in model.modules()
-        if isinstance(module, FirstOrder)
+        if isinstance(module, FirstOrder) and options.linear_scale is not None
         for p in module.parameters()
     }
     groups: dict[tuple[bool, float, float], list[Parameter]] = {}

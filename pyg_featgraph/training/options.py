@@ -49,7 +49,8 @@ class TrainingOptions:
             linear parts (:class:`~pyg_featgraph.nn.LR`, also within other
             models), divided by the number of fields. The weight of a category
             is the whole of what it says there, and has far to go; of many
-            fields, each goes a part of the way. (default: :obj:`150`)
+            fields, each goes a part of the way. With :obj:`None` they have the
+            rate of everything else. (default: :obj:`150`)
         weight_decay (float, optional): The decay of weights that are matrices:
             not of embeddings, biases, norms and architecture parameters.
             (default: :obj:`0`)
@@ -118,7 +119,7 @@ class TrainingOptions:
 
     batch_size: int | None = None
     lr: float = 1e-3
-    linear_scale: float = 150.0
+    linear_scale: float | None = 150.0
     weight_decay: float = 0.0
     embedding_decay: float = 0.0
     architecture_lr: float | None = None

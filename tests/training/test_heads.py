@@ -17,7 +17,7 @@ WHOLE = {
     'optimizer': 'LBFGS',
     'optimizer_options': {'max_iter': 200, 'line_search_fn': 'strong_wolfe'},
     'lr': 1.0,
-    'linear_scale': 1.0,
+    'linear_scale': None,
     'batch_size': 9999,
     'max_epochs': 2,
     'patience': None,

@@ -176,6 +176,13 @@ def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
     assert longest == pytest.approx(1.5 / n, rel=1e-4)
 
 
+def test_linear_parts_at_the_rate_of_everything_else(parts):
+    model = FM(parts[0].info, 4)
+    options = TrainingOptions(lr=0.02, linear_scale=None)
+    (group,), _ = parameter_groups(model, [*model.parameters()], options)
+    assert group['lr'] == 0.02
+
+
 def test_batch_size_follows_the_rows(parts, tmp_path):
     options = TrainingOptions()
     sizes = {50: 32, 6400: 64, 12_000: 64, 12_800: 128, 10**8: 1024}

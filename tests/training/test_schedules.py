@@ -45,7 +45,9 @@ def test_all_groups_fall_alike(parts, tmp_path):
         parts, tmp_path, AIM(parts[0].info, 4), scheduler='cosine', lr=0.01
     )
     first, last = watch.rates[0], watch.rates[-1]
-    assert sorted(first) == pytest.approx([0.01, 0.1])
+    assert sorted(first) == pytest.approx(
+        [0.01, 1.5 / parts[0].info.num_fields]
+    )
     ratio = 0.5 * (1 + math.cos(math.pi * 20 / 21))
     assert last == pytest.approx([ratio * x for x in first])
 

@@ -145,7 +145,7 @@ def test_more_trials_go_on_from_the_end(whole, parts, tmp_path):
 def test_trials_that_stay_behind_end_early(parts, tmp_path):
     """Those of a rate that teaches nothing, once there are five others."""
     space = {'lr': [0.02, 0.03, 1e-7]}
-    options = {'patience': 9, 'model': LR, 'seed': 4}
+    options = {'patience': 9, 'model': LR, 'seed': 4, 'linear_scale': None}
     result = search(parts, tmp_path, 8, space=space, **options)
     trials = result.trials
     assert (trials['state'][:5] == 'complete').all()
