@@ -39,6 +39,7 @@ def default_space(model: Callable[..., Any]) -> dict[str, Any]:
         'embedding_dim': [4, 8, 16, 32],
         'dropout': FloatDistribution(0.0, 0.5),
         'embedding_dropout': FloatDistribution(0.0, 0.3),
+        'field_dropout': FloatDistribution(0.0, 0.3),
         'num_layers': IntDistribution(1, 3),
         'max_order': [2, 3],
         'members': [1, 8],
