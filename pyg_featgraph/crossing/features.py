@@ -290,6 +290,13 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
             out.feature_names_in_ = np.array(meta['columns'], object)
             out.n_features_in_ = len(meta['columns'])
             out.names_, out.digest_ = meta['names'], meta['digest']
+            encodings = out._encodings()
+            if bool(fitted.means) != ('target' in encodings):
+                raise DataError('it has means without need, or lacks them')
+            num_means = sum(x.shape[1] for x in fitted.means.values())
+            num_others = len(encodings - {'target'}) * len(fitted.crosses)
+            if len(out.names_) != num_means + num_others:
+                raise DataError('its columns are not those of its crosses')
             return out
 
     def _fit(
