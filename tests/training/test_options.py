@@ -269,6 +269,7 @@ def test_schedules(parts, tmp_path):
 
 
 def test_schedule_of_sparse_and_dense_tables(parts, tmp_path):
+    scale = 150 / parts[0].info.num_fields
     model = FM(parts[0].info, 4, sparse=True)
     _, watch = watched(
         parts,
@@ -280,7 +281,8 @@ def test_schedule_of_sparse_and_dense_tables(parts, tmp_path):
         max_epochs=2,
     )
     assert watch.rates == [
-        pytest.approx([10 * x, 10 * x, x]) for x in [0.08] * 7 + [0.04] * 7
+        pytest.approx([scale * x, scale * x, x])
+        for x in [0.08] * 7 + [0.04] * 7
     ]
     assert [x.param_groups[0]['lr'] for x in watch.trainer.optimizers[0].parts]
 
