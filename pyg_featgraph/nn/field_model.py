@@ -2,19 +2,13 @@ r"""The base class of models."""
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import combinations
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-import safetensors
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.nn.inits import reset
@@ -22,27 +16,18 @@ from torch_geometric.typing import Adj
 
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.files import SEAL, reading, sealing
-from pyg_featgraph.interactions import Interaction, InteractionSet
-from pyg_featgraph.intervals import bootstrap_intervals
+from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.config import (
     Configurable,
     Rule,
     at_least,
     between,
-    decode,
-    encode,
-    find_class,
-    qualified_name,
 )
-from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
-from pyg_featgraph.nn.gates.gates import members
 from pyg_featgraph.nn.heads import Head, make_head
 from pyg_featgraph.nn.layout import Nodes, by_member, is_dense
-
-#: The version of the model file format.
-VERSION = 2
+from pyg_featgraph.nn.model_file import read_model, write_model
+from pyg_featgraph.nn.ranking import rank_by_effect
 
 
 class FieldModel(Configurable, torch.nn.Module):
@@ -333,38 +318,15 @@ class FieldModel(Configurable, torch.nn.Module):
             return self._interactions_by_edges(data, num_rows, seed).top(top)
         if by != 'effect':
             raise ValueError(f"'by' must be 'effect' or 'edges' (got '{by}')")
-        if candidates is None:
-            pairs = combinations(self.info.names, 2)
-            candidates = InteractionSet(Interaction(x, 0) for x in pairs)
-        effects = joint_effects(
+        return rank_by_effect(
             self,
             self._rows_for(data),
-            [members(x, self.info) for x in candidates],
+            candidates,
             num_rows,
             batch_size,
             seed,
             progress,
-            by_member=self.members > 1,
-        )
-        spread = None
-        if self.members > 1:
-            each = effects[1:].mean(-1).sqrt()
-            effects, spread = effects[0], torch.stack(each.aminmax(dim=0), -1)
-        details: list[dict[str, Any]] = [{} for _ in candidates]
-        if num_bootstraps:
-            ends = bootstrap_intervals(effects, num_bootstraps, seed=seed)
-            details = [{'interval': x} for x in np.sqrt(ends).tolist()]
-        if spread is not None:
-            for detail, x in zip(details, spread.tolist(), strict=True):
-                detail['members'] = x
-        source, scores = self.__class__.__name__, effects.mean(-1).sqrt()
-        # Below are differences of rounding in single precision:
-        return InteractionSet(
-            Interaction(x.fields, score, source, {**x.detail, **detail})
-            for x, score, detail in zip(
-                candidates, scores.tolist(), details, strict=True
-            )
-            if score > 1e-5
+            num_bootstraps,
         ).top(top)
 
     def monitor(self, data: Data) -> dict[str, float]:
@@ -424,19 +386,7 @@ class FieldModel(Configurable, torch.nn.Module):
 
         The file appears as a whole or not at all, and carries a checksum.
         """
-        meta = {
-            'version': VERSION,
-            'class': qualified_name(type(self)),
-            'info': self.info.to_dict(),
-            'config': encode(self.config),
-        }
-        state = {k: v.contiguous() for k, v in self.state_dict().items()}
-        texts = {'pyg_featgraph.model': json.dumps(meta), 'checksum': SEAL}
-        with sealing(path) as temporary:
-            try:
-                save_file(state, temporary, texts)
-            except safetensors.SafetensorError as error:
-                raise OSError(errno.EIO, str(error)) from error
+        write_model(self, path)
 
     @staticmethod
     def load(path: str | os.PathLike[str], device: str = 'cpu') -> FieldModel:
@@ -447,24 +397,7 @@ class FieldModel(Configurable, torch.nn.Module):
             DataError: If the file is damaged, no model, of an unknown version
                 or of an unknown class.
         """
-        with (
-            reading(path, 'model'),
-            safetensors.safe_open(path, 'pt', device=device) as file,
-        ):
-            values = json.loads(file.metadata()['pyg_featgraph.model'])
-            if values['version'] != VERSION:
-                raise DataError(
-                    'this release cannot read it (format version '
-                    f'{values["version"]!r}, not {VERSION})'
-                )
-            cls: Any = find_class(values['class'])
-            model: FieldModel = cls(
-                FieldInfo.from_dict(values['info']), **decode(values['config'])
-            )
-            model.load_state_dict(
-                {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-            )
-            return model.to(device)
+        return read_model(path, device)
 
     def __repr__(self) -> str:
         config = ', '.join(f'{k}={v!r}' for k, v in self.config.items())

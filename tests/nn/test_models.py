@@ -73,7 +73,7 @@ def test_load_rejects_other_versions(info, tmp_path):
     path = tmp_path / 'model.safetensors'
     for version in (1, 99):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr('pyg_featgraph.nn.field_model.VERSION', version)
+            patch.setattr('pyg_featgraph.nn.model_file.VERSION', version)
             LR(info).save(path)
         with pytest.raises(DataError, match=f'format version {version}'):
             FieldModel.load(path)

@@ -1,0 +1,66 @@
+r"""The file of a model: configuration and weights."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+from safetensors.torch import save_file
+
+from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import SEAL, reading, sealing
+from pyg_featgraph.nn.config import (
+    decode,
+    encode,
+    find_class,
+    qualified_name,
+)
+
+if TYPE_CHECKING:
+    from pyg_featgraph.nn.field_model import FieldModel
+
+#: The version of the format.
+VERSION = 3
+
+
+def write_model(model: FieldModel, path: str | os.PathLike[str]) -> None:
+    r"""Writes a model, see :meth:`~pyg_featgraph.nn.FieldModel.save`."""
+    meta = {
+        'version': VERSION,
+        'class': qualified_name(type(model)),
+        'info': model.info.to_dict(),
+        'config': encode(model.config),
+    }
+    state = {k: v.contiguous() for k, v in model.state_dict().items()}
+    texts = {'pyg_featgraph.model': json.dumps(meta), 'checksum': SEAL}
+    with sealing(path) as temporary:
+        try:
+            save_file(state, temporary, texts)
+        except safetensors.SafetensorError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+
+def read_model(path: str | os.PathLike[str], device: str) -> FieldModel:
+    r"""Reads a model, see :meth:`~pyg_featgraph.nn.FieldModel.load`."""
+    with (
+        reading(path, 'model'),
+        safetensors.safe_open(path, 'pt', device=device) as file,
+    ):
+        values = json.loads(file.metadata()['pyg_featgraph.model'])
+        if values['version'] != VERSION:
+            raise DataError(
+                'this release cannot read it (format version '
+                f'{values["version"]!r}, not {VERSION})'
+            )
+        cls: Any = find_class(values['class'])
+        model: FieldModel = cls(
+            FieldInfo.from_dict(values['info']), **decode(values['config'])
+        )
+        model.load_state_dict(
+            {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+        )
+        return model.to(device)
