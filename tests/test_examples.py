@@ -24,7 +24,7 @@ def test_code_of_the_readme(tmp_path, monkeypatch):
     blocks = re.findall(
         r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL
     )
-    assert len(blocks) == 6
+    assert len(blocks) == 9
     exec('\n'.join(blocks), {})
 
 

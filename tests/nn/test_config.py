@@ -68,7 +68,13 @@ def test_options_are_captured():
 
 
 def test_options_of_a_subclass_are_its_own(info):
-    assert LibraryLR(info).config == {'sparse': False, 'head': 'binary'}
+    assert LibraryLR(info).config == {
+        'shrinkage': 0.0,
+        'sparse': False,
+        'head': 'binary',
+        'members': 1,
+        'field_dropout': 0.0,
+    }
     # Those behind the asterisks, too, and nothing twice:
     assert LR(info, 0.5, sparse=True).config == {'shift': 0.5, 'sparse': True}
     with pytest.raises(TypeError, match='nonsense'):

@@ -25,9 +25,17 @@ VARIANTS = {
     'AIM dims',
     'FeatNet shared',
     'FeatNet adjacency',
+    'AIM edges',
+    'AIM ragged',
+    'DeepFM installed',
+    'GraphFM paper',
 }
 every_kind = pytest.mark.parametrize(
-    'name', [name for name in MODELS if name not in VARIANTS]
+    'name',
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in VARIANTS else name
+        for name in MODELS
+    ],
 )
 every_model = pytest.mark.parametrize('name', MODELS)
 
