@@ -1,4 +1,4 @@
-"""Sets of further columns that can be given to any contestant."""
+"""Sets of columns that can be given to any contestant."""
 
 from functools import partial
 
@@ -26,6 +26,12 @@ def crosses(table, **options):
     return table.with_columns(extra, **dict.fromkeys(extra[0], kind))
 
 
+def statistics(table, **options):
+    """Statistics in place of categories, which trees learn by heart."""
+    out = crosses(table, encode=('target', 'count'), **options)
+    return out.without(table.names('categorical'))
+
+
 def greedy(table):
     """The crosses that gain most one after the other, as categories."""
     found = greedy_crosses(
@@ -41,6 +47,6 @@ def greedy(table):
 FEATURES = {
     'crosses': partial(crosses, order=(2,), min_count=2),
     'greedy': greedy,
-    'target': partial(crosses, order=2, encode=('target', 'count')),
-    'target3': partial(crosses, order=3, encode=('target', 'count')),
+    'target': partial(statistics, order=2),
+    'target3': partial(statistics, order=3),
 }

@@ -84,6 +84,13 @@ class Table:
         )
         return replace(self, schema=schema, train=train, valid=valid, test=test)
 
+    def without(self, names):
+        """The table without some columns."""
+        fields = tuple(f for f in self.schema if f.name not in names)
+        train, valid, test = (df.drop(columns=names) for df in self.parts)
+        schema = replace(self.schema, fields=fields)
+        return replace(self, schema=schema, train=train, valid=valid, test=test)
+
 
 def cut(source, seed):
     """The test rows are the same for all seeds, so that settings chosen with

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from model_zoo import MODELS
 from torch import nn
 from torch.testing import assert_close
 from torch_geometric.data import Batch
@@ -18,7 +19,6 @@ from pyg_featgraph.nn import (
     RegressionHead,
     make_head,
 )
-from tests.nn.model_zoo import MODELS
 
 HEADS = {
     'binary': BinaryHead(),
