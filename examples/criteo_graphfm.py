@@ -196,7 +196,7 @@ def main():
                 embedding_dropout=args.dropout,
                 sparse=sparse,
             ),
-            {'lr': args.lr},
+            {'lr': args.lr, 'embedding_decay': 0.0 if sparse else 0.1},
         ),
     }
     table = []
