@@ -175,12 +175,11 @@ def main():
     )
 
     dim, sparse = args.embedding_dim, args.sparse
-    decay = 0.0 if sparse else 1e-5
     models = {
         'LR': (LR(info, sparse), {'lr': 1e-3}),
         'FM': (
             FM(info, dim // 2, sparse=sparse),
-            {'lr': 2e-3, 'optimizer': 'Adam', 'embedding_decay': decay},
+            {'lr': 2e-3, 'optimizer': 'Adam', 'embedding_decay': 1e-5},
         ),
         'DNN': (DNN(info, dim, dropout=0.3, sparse=sparse), {'lr': 2e-3}),
         'GraphFM': (
@@ -196,7 +195,7 @@ def main():
                 embedding_dropout=args.dropout,
                 sparse=sparse,
             ),
-            {'lr': args.lr, 'embedding_decay': 0.0 if sparse else 0.1},
+            {'lr': args.lr, 'embedding_decay': 0.1},
         ),
     }
     table = []

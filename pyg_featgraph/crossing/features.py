@@ -21,6 +21,7 @@ from pyg_featgraph.crossing.keys import (
     all_crosses,
     digest,
     encode,
+    fields_of,
     fit_codecs,
     name_of,
 )
@@ -370,11 +371,7 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
             return all_crosses(X, self.schema, self.order)
         if self.top is not None and self.top < 0:
             raise ValueError(f"'top' must be at least 0 (got {self.top})")
-        entries = [
-            x if isinstance(x, Interaction) else Interaction(x, 0)
-            for x in self.interactions
-        ]
-        return list(dict.fromkeys(x.fields for x in entries))[: self.top]
+        return list(dict.fromkeys(fields_of(self.interactions)))[: self.top]
 
     def _output(
         self,

@@ -10,7 +10,12 @@ from numpy.typing import ArrayLike
 
 from pyg_featgraph.crossing.additive import AdditiveModel, Block
 from pyg_featgraph.crossing.fitted import Fields, Fitted
-from pyg_featgraph.crossing.keys import all_crosses, encode, fit_codecs
+from pyg_featgraph.crossing.keys import (
+    all_crosses,
+    encode,
+    fields_of,
+    fit_codecs,
+)
 from pyg_featgraph.crossing.statistics import Target, check_no_label
 from pyg_featgraph.data.schema import FieldSchema
 from pyg_featgraph.data.values import check_frame
@@ -89,11 +94,7 @@ def greedy_crosses(
     if candidates is None:
         crosses = [x for x in all_crosses(X, schema, order) if len(x) > 1]
     else:
-        entries = (
-            x if isinstance(x, Interaction) else Interaction(x, 0)
-            for x in candidates
-        )
-        crosses = [x.fields for x in entries if x.order > 1]
+        crosses = [x for x in fields_of(candidates) if len(x) > 1]
     fields = all_crosses(X, schema, 1)
     members = sorted({x for names in (*fields, *crosses) for x in names})
     check_frame(X, members)

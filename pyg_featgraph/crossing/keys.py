@@ -15,6 +15,7 @@ from pyg_featgraph.data.schema import Field, FieldSchema
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.interactions import Interaction
 
 _WITHOUT_ID = ('multi', 'vector')
 
@@ -22,6 +23,16 @@ _WITHOUT_ID = ('multi', 'vector')
 def name_of(fields: Sequence[str]) -> str:
     r"""What a cross is called, :obj:`"a x b"`."""
     return ' x '.join(fields)
+
+
+def fields_of(
+    interactions: Iterable[Interaction | tuple[str, ...]],
+) -> list[tuple[str, ...]]:
+    r"""The fields of interactions, or of tuples of names, in order of name."""
+    return [
+        (x if isinstance(x, Interaction) else Interaction(x, 0)).fields
+        for x in interactions
+    ]
 
 
 def all_crosses(
@@ -72,7 +83,7 @@ def fit_codecs(
     codecs = {}
     for name in names:
         known = schema or FieldSchema.infer(df[[name]])
-        kind = next((x.kind for x in known if x.name == name), None)
+        kind = known.kind(name)
         if kind is None:
             raise DataError(
                 f"'{name}' is no field of the schema, which has "

@@ -297,6 +297,10 @@ class FieldSchema:
             ]
         return cls(tuple(fields), label, weight, task)
 
+    def kind(self, name: str) -> str | None:
+        r"""The kind of a field, :obj:`None` if there is none of this name."""
+        return next((x.kind for x in self.fields if x.name == name), None)
+
     @property
     def names(self) -> tuple[str, ...]:
         r"""The names of the fields, in node order."""

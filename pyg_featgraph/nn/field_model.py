@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import ClassVar
 
 import torch
@@ -16,14 +17,16 @@ from torch_geometric.typing import Adj
 
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.interactions import InteractionSet
+from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.nn.config import (
     Configurable,
     Rule,
     at_least,
     between,
 )
+from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
+from pyg_featgraph.nn.gates.gates import members
 from pyg_featgraph.nn.heads import Head, make_head
 from pyg_featgraph.nn.layout import Nodes, by_member, is_dense
 from pyg_featgraph.nn.model_file import read_model, write_model
@@ -318,15 +321,22 @@ class FieldModel(Configurable, torch.nn.Module):
             return self._interactions_by_edges(data, num_rows, seed).top(top)
         if by != 'effect':
             raise ValueError(f"'by' must be 'effect' or 'edges' (got '{by}')")
-        return rank_by_effect(
+        if candidates is None:
+            pairs = combinations(self.info.names, 2)
+            candidates = InteractionSet(Interaction(x, 0) for x in pairs)
+        effects = joint_effects(
             self,
             self._rows_for(data),
-            candidates,
+            [members(x, self.info) for x in candidates],
             num_rows,
             batch_size,
             seed,
             progress,
-            num_bootstraps,
+            by_member=self.members > 1,
+        )
+        source = self.__class__.__name__
+        return rank_by_effect(
+            candidates, effects, source, num_bootstraps, seed
         ).top(top)
 
     def monitor(self, data: Data) -> dict[str, float]:
@@ -386,7 +396,7 @@ class FieldModel(Configurable, torch.nn.Module):
 
         The file appears as a whole or not at all, and carries a checksum.
         """
-        write_model(self, path)
+        write_model(path, type(self), self.info, self.config, self.state_dict())
 
     @staticmethod
     def load(path: str | os.PathLike[str], device: str = 'cpu') -> FieldModel:
@@ -397,7 +407,8 @@ class FieldModel(Configurable, torch.nn.Module):
             DataError: If the file is damaged, no model, of an unknown version
                 or of an unknown class.
         """
-        return read_model(path, device)
+        model: FieldModel = read_model(path, device)
+        return model
 
     def __repr__(self) -> str:
         config = ', '.join(f'{k}={v!r}' for k, v in self.config.items())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import safetensors
 from safetensors.torch import save_file
+from torch import Tensor
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.errors import DataError
@@ -20,31 +22,42 @@ from pyg_featgraph.nn.config import (
     qualified_name,
 )
 
-if TYPE_CHECKING:
-    from pyg_featgraph.nn.field_model import FieldModel
-
 #: The version of the format.
 VERSION = 3
 
 
-def write_model(model: FieldModel, path: str | os.PathLike[str]) -> None:
-    r"""Writes a model, see :meth:`~pyg_featgraph.nn.FieldModel.save`."""
+def write_model(
+    path: str | os.PathLike[str],
+    cls: type,
+    info: FieldInfo,
+    config: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+) -> None:
+    r"""Writes a model, see :meth:`~pyg_featgraph.nn.FieldModel.save`.
+
+    Args:
+        path (str): The file.
+        cls (type): The class of the model.
+        info (FieldInfo): The layout of the fields.
+        config (dict): The options of the model.
+        state (dict): Its parameters and buffers.
+    """
     meta = {
         'version': VERSION,
-        'class': qualified_name(type(model)),
-        'info': model.info.to_dict(),
-        'config': encode(model.config),
+        'class': qualified_name(cls),
+        'info': info.to_dict(),
+        'config': encode(config),
     }
-    state = {k: v.contiguous() for k, v in model.state_dict().items()}
+    tensors = {k: v.contiguous() for k, v in state.items()}
     texts = {'pyg_featgraph.model': json.dumps(meta), 'checksum': SEAL}
     with sealing(path) as temporary:
         try:
-            save_file(state, temporary, texts)
+            save_file(tensors, temporary, texts)
         except safetensors.SafetensorError as error:
             raise OSError(errno.EIO, str(error)) from error
 
 
-def read_model(path: str | os.PathLike[str], device: str) -> FieldModel:
+def read_model(path: str | os.PathLike[str], device: str) -> Any:
     r"""Reads a model, see :meth:`~pyg_featgraph.nn.FieldModel.load`."""
     with (
         reading(path, 'model'),
@@ -57,7 +70,7 @@ def read_model(path: str | os.PathLike[str], device: str) -> FieldModel:
                 f'{values["version"]!r}, not {VERSION})'
             )
         cls: Any = find_class(values['class'])
-        model: FieldModel = cls(
+        model = cls(
             FieldInfo.from_dict(values['info']), **decode(values['config'])
         )
         model.load_state_dict(

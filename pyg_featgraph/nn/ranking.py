@@ -2,51 +2,39 @@ r"""Interactions of a model, ranked by their effects."""
 
 from __future__ import annotations
 
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from pyg_featgraph.data import FieldTable
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.intervals import bootstrap_intervals
-from pyg_featgraph.nn.effects import joint_effects
-from pyg_featgraph.nn.gates.gates import members
-
-if TYPE_CHECKING:
-    from pyg_featgraph.nn.field_model import FieldModel
 
 
 def rank_by_effect(
-    model: FieldModel,
-    table: FieldTable,
-    candidates: InteractionSet | None,
-    num_rows: int,
-    batch_size: int,
-    seed: int,
-    progress: bool,
-    num_bootstraps: int,
+    candidates: InteractionSet,
+    effects: Tensor,
+    source: str,
+    num_bootstraps: int = 0,
+    seed: int = 0,
 ) -> InteractionSet:
     r"""Ranks sets of fields by what they do together to the logits, see
-    :meth:`~pyg_featgraph.nn.FieldModel.interactions`, where the arguments are
-    described.
+    :meth:`~pyg_featgraph.nn.FieldModel.interactions`.
+
+    Args:
+        candidates (InteractionSet): The sets, whose details are kept.
+        effects (torch.Tensor): Their effects in each row, as
+            :func:`~pyg_featgraph.nn.joint_effects` gives them, with shape
+            :math:`(|\mathcal{S}|, R)`; or :math:`(1 + k, |\mathcal{S}|, R)`,
+            those of the members behind those of the model.
+        source (str): What has made the ranking.
+        num_bootstraps (int, optional): How often rows are drawn anew for
+            intervals. (default: :obj:`0`)
+        seed (int, optional): The seed of the draws. (default: :obj:`0`)
     """
-    if candidates is None:
-        pairs = combinations(model.info.names, 2)
-        candidates = InteractionSet(Interaction(x, 0) for x in pairs)
-    effects = joint_effects(
-        model,
-        table,
-        [members(x, model.info) for x in candidates],
-        num_rows,
-        batch_size,
-        seed,
-        progress,
-        by_member=model.members > 1,
-    )
     spread = None
-    if model.members > 1:
+    if effects.dim() == 3:
         each = effects[1:].mean(-1).sqrt()
         effects, spread = effects[0], torch.stack(each.aminmax(dim=0), -1)
     details: list[dict[str, Any]] = [{} for _ in candidates]
@@ -56,7 +44,7 @@ def rank_by_effect(
     if spread is not None:
         for detail, x in zip(details, spread.tolist(), strict=True):
             detail['members'] = x
-    source, scores = type(model).__name__, effects.mean(-1).sqrt()
+    scores = effects.mean(-1).sqrt()
     # Below are differences of rounding in single precision:
     return InteractionSet(
         Interaction(x.fields, score, source, {**x.detail, **detail})

@@ -148,8 +148,7 @@ def bucket(
 
 
 def _kind(frame: pd.DataFrame, name: str, schema: FieldSchema | None) -> str:
-    known = schema or FieldSchema.infer(frame[[name]])
-    kind = next((x.kind for x in known if x.name == name), None)
+    kind = (schema or FieldSchema.infer(frame[[name]])).kind(name)
     if kind not in ('numeric', 'categorical'):
         raise DataError(
             f"Column '{name}' is of the kind '{kind}', which cannot be "

@@ -18,6 +18,7 @@ from pyg_featgraph.nn.heads import (
     RankingHead,
     RegressionHead,
 )
+from pyg_featgraph.nn.heads.base import weighted_mean
 
 #: A figure, of scores or predictions, labels and weights of all rows.
 Figure = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -153,25 +154,25 @@ def concordance(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
 
 def accuracy(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     r"""The share of rows whose class has the highest probability."""
-    return ((p.argmax(dim=1) == y) * weight).sum() / weight.sum()
+    return weighted_mean(p.argmax(dim=1) == y, weight)
 
 
 def rmse(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     r"""The root of the mean squared error."""
-    return (((p - y).square() * weight).sum() / weight.sum()).sqrt()
+    return weighted_mean((p - y).square(), weight).sqrt()
 
 
 def r2(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     r"""The share of the variance of the labels that is explained."""
-    mean = (y * weight).sum() / weight.sum()
-    total = ((y - mean).square() * weight).sum()
-    return 1 - ((p - y).square() * weight).sum() / total
+    spread = (y - weighted_mean(y, weight)).square()
+    error = weighted_mean((p - y).square(), weight)
+    return 1 - error / weighted_mean(spread, weight)
 
 
 def deviance(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     r"""The mean Poisson deviance."""
     each = 2 * (torch.xlogy(y, y / p) - y + p)
-    return (each * weight).sum() / weight.sum()
+    return weighted_mean(each, weight)
 
 
 #: The figures that each head has beside the loss.

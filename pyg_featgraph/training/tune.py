@@ -229,8 +229,9 @@ class _Search:
         row['seconds'] = round(time.monotonic() - begin, 2)
         self.done.append(row)
         write_json(self.path, {'trials': self.done})
+        best = self._best()
         for k in range(len(self.done)):
-            if k != self._best():
+            if k != best:
                 shutil.rmtree(self._folder(k), ignore_errors=True)
 
     def _train(

@@ -60,14 +60,15 @@ class Head(Configurable, torch.nn.Module):
         # Rows that do not count have no mean:
         return (losses * weight).sum() / weight.sum().clamp(min=1e-12)
 
-    @abstractmethod
     def losses(self, out: Tensor, y: Tensor) -> Tensor:
-        r"""The loss of each row, with shape :math:`(B)`.
+        r"""The loss of each row, with shape :math:`(B)`, for a head that does
+        not define :meth:`loss` itself.
 
         Args:
             out (torch.Tensor): The outputs, see :meth:`loss`.
             y (torch.Tensor): The labels, with shape :math:`(B)`.
         """
+        raise NotImplementedError
 
     @abstractmethod
     def predict(self, out: Tensor) -> Tensor:

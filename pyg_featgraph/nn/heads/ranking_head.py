@@ -50,9 +50,6 @@ class RankingHead(Head):
         # A batch of equals has nothing to teach:
         return total / count.clamp(min=1e-12)
 
-    def losses(self, out: Tensor, y: Tensor) -> Tensor:
-        raise NotImplementedError('The loss is one of pairs of rows')
-
     def predict(self, out: Tensor) -> Tensor:
         return out
 
