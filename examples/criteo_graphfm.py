@@ -179,7 +179,7 @@ def main():
         'LR': (LR(info, sparse), {'lr': 1e-3}),
         'FM': (
             FM(info, dim // 2, sparse=sparse),
-            {'lr': 2e-3, 'optimizer': 'Adam', 'embedding_decay': 1e-5},
+            {'lr': 2e-3},
         ),
         'DNN': (DNN(info, dim, dropout=0.3, sparse=sparse), {'lr': 2e-3}),
         'GraphFM': (
@@ -195,7 +195,7 @@ def main():
                 embedding_dropout=args.dropout,
                 sparse=sparse,
             ),
-            {'lr': args.lr, 'embedding_decay': 0.1},
+            {'lr': args.lr},
         ),
     }
     table = []
