@@ -423,9 +423,15 @@ def test_loss(parts, tmp_path):
 
     models = [make(parts[0].info) for _ in range(2)]
     one = train(models[0], parts, tmp_path, optimizer='SGD', lr=0.1)
-    # Twice the loss at half the rate:
+    # Twice the loss, with its penalty, at half the rate:
     two = train(
-        models[1], parts, tmp_path, optimizer='SGD', lr=0.05, loss=doubled
+        models[1],
+        parts,
+        tmp_path,
+        optimizer='SGD',
+        lr=0.05,
+        loss=doubled,
+        embedding_l2=2.0,
     )
     for name in ('valid_loss', 'test_loss'):
         assert two.metrics[name] == pytest.approx(2 * one.metrics[name])
