@@ -48,6 +48,7 @@ from pyg_featgraph.nn.heads import (
     RegressionHead,
     make_head,
 )
+from pyg_featgraph.nn.importance import field_importance
 from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models import (
     AIM,
@@ -102,6 +103,7 @@ __all__ = [
     'make_head',
     'FieldModel',
     'Nodes',
+    'field_importance',
     'joint_effects',
     'LR',
     'FM',
