@@ -41,7 +41,9 @@ class Interaction:
         source (str, optional): The method that has found it.
             (default: :obj:`""`)
         detail (dict, optional): What the method has to say beyond the score,
-            as JSON-compatible values. It does not count when interactions
+            as JSON-compatible values. Figures know :obj:`"unit"`, what the
+            score is, :obj:`"rows"`, on how many it was measured, and
+            :obj:`"interval"`, two ends. It does not count when interactions
             are compared. (default: :obj:`{}`)
     """
 
@@ -94,7 +96,11 @@ class InteractionSet(Sequence[Interaction]):
 
     @classmethod
     def from_matrix(
-        cls, matrix: ArrayLike, names: Sequence[str], source: str = ''
+        cls,
+        matrix: ArrayLike,
+        names: Sequence[str],
+        source: str = '',
+        detail: Mapping[str, Any] | None = None,
     ) -> InteractionSet:
         r"""Pairs from a matrix of edge weights; both directions of an edge
         are averaged and self loops are left out.
@@ -103,13 +109,15 @@ class InteractionSet(Sequence[Interaction]):
             matrix (array): The weights, with shape :math:`(n, n)`.
             names (list of str): The names of the :math:`n` fields.
             source (str, optional): The method. (default: :obj:`""`)
+            detail (dict, optional): What there is to say of all of them.
+                (default: :obj:`None`)
         """
         weight, n = np.asarray(matrix, dtype=np.float64), len(names)
         if weight.shape != (n, n):
             raise ValueError(f"'matrix' is {weight.shape}, not {(n, n)}")
         weight = (weight + weight.T) / 2
         return cls(
-            Interaction((a, b), weight[i, j], source)
+            Interaction((a, b), weight[i, j], source, detail or {})
             for i, a in enumerate(names)
             for j, b in enumerate(names[:i])
         )

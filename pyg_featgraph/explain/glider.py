@@ -165,13 +165,14 @@ def count_interactions(
     sets, found = _presence(local, num_features)
     sources = {x.source for row in local for x in row.interactions}
     source = f'GLIDER ({", ".join(sorted(sources))})'
+    measured = {'unit': 'rows with the interaction', 'rows': len(local)}
     # In parts, as there may be a hundred sets for each row:
     ends = [
         len(local) * bootstrap_intervals(part.T, seed=seed)
         for part in np.array_split(found, -(-len(sets) // 1000) or 1, axis=1)
     ]
     return InteractionSet(
-        Interaction(fields, count, source, {'interval': interval})
+        Interaction(fields, count, source, {**measured, 'interval': interval})
         for fields, count, interval in zip(
             sets,
             found.sum(axis=0).tolist(),

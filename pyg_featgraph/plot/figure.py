@@ -35,9 +35,10 @@ def save_figure(
 
 
 def new_figure(width: float, height: float) -> Figure:
-    figure: Figure = require('matplotlib.figure', 'plot').Figure(
-        figsize=(width, height), layout='constrained'
-    )
+    require('matplotlib.figure', 'plot')
+    from pyg_featgraph.plot.shown import ShownFigure
+
+    figure = ShownFigure(figsize=(width, height), layout='constrained')
     require('matplotlib.backends.backend_agg', 'plot').FigureCanvasAgg(figure)
     return figure
 
@@ -56,10 +57,23 @@ def whole_ticks(side: Any) -> None:
     )
 
 
-def short(name: str) -> str:
-    if len(name) <= _LONGEST_NAME:
+def short(name: str, longest: int = _LONGEST_NAME) -> str:
+    if len(name) <= longest:
         return name
-    return name[: _LONGEST_NAME - 1] + '…'
+    return name[: longest - 1] + '…'
+
+
+def names_width(names: Iterable[str], size: float = 8) -> float:
+    # In inches, of letters of so many points:
+    return max(map(len, names), default=0) * size * 0.6 / 72
+
+
+def say(axis: Any, text: str) -> None:
+    # In place of what there is nothing of:
+    axis.set_axis_off()
+    axis.text(
+        0.5, 0.5, text, ha='center', va='center', transform=axis.transAxes
+    )
 
 
 def pair_positions(

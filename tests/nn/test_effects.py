@@ -159,7 +159,7 @@ def test_intervals_of_a_model(table):
     assert 0.15 < narrow < 0.4
     (plain, *_) = model.interactions(table, num_rows=64, num_bootstraps=0)
     assert plain == found[0]
-    assert plain.detail == {}
+    assert plain.detail == {'unit': 'effect on the logit', 'rows': 64}
     assert len(LR(table.info).interactions(table)) == 0
 
 

@@ -51,3 +51,13 @@ def test_pyplot_is_left_alone(monkeypatch):
     plot_subset_members(np.ones((3, 2)), list('abc'), marks='a')
     plot_subset_sizes([[1, 3]], 3)
     plot_orders(np.ones((2, 3, 4), dtype=int))
+
+
+def test_notebooks_show_figures():
+    for figure in (FOUND.plot(), plot_layer_graphs(np.ones((1, 3, 3)), 'abc')):
+        data, size = figure._repr_png_()
+        assert data[:4] == b'\x89PNG'
+        # The header has the numbers of pixels, two for one on the page:
+        pixels = np.frombuffer(data[16:24], '>i4')
+        shown = np.array([size['width'], size['height']])
+        assert abs(pixels - 2 * shown).max() <= 2
