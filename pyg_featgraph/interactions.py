@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import reading, write_json
+from pyg_featgraph.html import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -324,7 +325,33 @@ class InteractionSet(Sequence[Interaction]):
 
         return plot_interactions(self, top, truth)
 
+    def _repr_html_(self) -> str:
+        from pyg_featgraph.plot.entries import ranking_name, score_name
+
+        if not self:
+            return html_table('no interactions found', [], [])
+        shown = self.top(20)
+        columns = ['rank', 'fields', 'score']
+        rows = [
+            [rank, ' x '.join(x.fields), x.score]
+            for rank, x in enumerate(shown, start=1)
+        ]
+        if any('interval' in x.detail for x in shown):
+            columns.append('95 % interval')
+            for row, x in zip(rows, shown, strict=True):
+                ends = x.detail.get('interval', ())
+                row.append(' to '.join(f'{end:.4g}' for end in ends))
+        return html_table(
+            f'{len(shown)} of {len(self)} {ranking_name(self)}',
+            columns,
+            rows,
+            bars=2,
+            note=f'score: {score_name(shown)}',
+        )
+
     def __repr__(self) -> str:
+        if not self:
+            return f'{self.__class__.__name__}(0): no interactions found'
         lines = [f'{self.__class__.__name__}({len(self)})']
         lines += [
             f'{rank:4d}. {x.score:10.4g}  {" x ".join(x.fields)}  {x.source}'

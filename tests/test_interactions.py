@@ -110,7 +110,8 @@ def test_repr():
     assert lines[1].split() == ['1.', '1.375', 'a', 'x', 'b11', 'mine']
     assert lines[-1].split() == ['and', '2', 'more']
     assert len(lines) == 12
-    assert repr(InteractionSet()) == 'InteractionSet(0)'
+    empty = 'InteractionSet(0): no interactions found'
+    assert repr(InteractionSet()) == empty
 
 
 @pytest.mark.parametrize('convert', [np.array, torch.tensor, list])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyg_featgraph.explain.local import LocalInteractions
 from pyg_featgraph.explain.madex import madex
 from pyg_featgraph.explain.perturb.base import Perturbation
+from pyg_featgraph.html import html_table
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.intervals import bootstrap_intervals
 
@@ -45,6 +46,15 @@ class GlobalInteractions:
     num_rows: int
     significant_count: int
     agreement: float
+
+    def _repr_html_(self) -> str:
+        figures = [
+            ('rows', self.num_rows),
+            ('significant above', self.significant_count),
+            ('agreement of halves', self.agreement),
+        ]
+        table = html_table('GLIDER', ['', ''], figures)
+        return table + self.interactions._repr_html_()
 
 
 def glider(

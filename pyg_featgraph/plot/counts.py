@@ -80,10 +80,10 @@ def plot_counts(
     height = 2.4 + _LINE * len(names)
     figure = new_figure(width + 1, height + 1.2)
     axis = figure.add_subplot()
-    axis.set_title(title)
     if not shown:
-        say(axis, 'no interactions found')
+        say(axis, title if counts else 'no interactions found')
         return figure
+    axis.set_title(title)
     for order, (label, colour, marker) in _STYLES.items():
         (of_order,) = np.nonzero(orders.clip(max=max(_STYLES)) == order)
         if of_order.size:

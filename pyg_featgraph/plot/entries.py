@@ -47,20 +47,20 @@ def ranking_name(entries: Sequence[Entry]) -> str:
     orders = {len(x.fields) for x in entries}
     name = order_name(*orders) if len(orders) == 1 else 'interactions'
     sources = {getattr(x, 'source', '') for x in entries} - {''}
-    return f'{name} of {short(*sources, 40)}' if len(sources) == 1 else name
+    if len(sources) != 1:
+        return name
+    return f'{name} of {short(next(iter(sources)), 40)}'
 
 
 def score_name(entries: Sequence[Entry]) -> str:
-    r"""What the scores of entries are, on how many rows they were measured
-    and what the lines beside them are.
+    r"""What the scores of entries are, and on how many rows they were
+    measured.
     """
     units = {detail(x, 'unit') for x in entries}
     rows = {detail(x, 'rows') for x in entries}
     parts = [*units] if len(units) == 1 and units != {None} else ['score']
     if len(rows) == 1 and rows != {None}:
         parts.append(f'{next(iter(rows)):,} rows')
-    if any(detail(x, 'interval') for x in entries):
-        parts.append('lines: 95 % intervals')
     return ', '.join(parts)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Two colours of the Okabe-Ito palette, which colour-blind people tell apart:
 PLAIN, MARKED = '#56B4E9', '#D55E00'
+#: What the label of an axis says of the lines of :func:`draw_intervals`.
+INTERVALS = ', lines: 95 % intervals'
 _LONGEST_NAME = 24
 
 
@@ -60,7 +62,9 @@ def whole_ticks(side: Any) -> None:
 def short(name: str, longest: int = _LONGEST_NAME) -> str:
     if len(name) <= longest:
         return name
-    return name[: longest - 1] + '…'
+    # Names of columns that begin alike differ at their ends:
+    end = (longest - 1) // 2
+    return f'{name[: longest - 1 - end]}…{name[-end:]}'
 
 
 def names_width(names: Iterable[str], size: float = 8) -> float:
@@ -85,3 +89,12 @@ def pair_positions(
     if unknown:
         raise ValueError(f"'marks' name unknown fields {sorted(unknown)}")
     return [(position[a], position[b]) for a, b in pairs]
+
+
+def draw_intervals(
+    axis: Any, intervals: Iterable[Sequence[float] | None]
+) -> None:
+    # Beside bars that lie at 0, 1, and so on:
+    for i, ends in enumerate(intervals):
+        if ends is not None:
+            axis.plot(ends, [i, i], color='#333333', linewidth=1)

@@ -14,8 +14,10 @@ from pyg_featgraph.plot.entries import (
     score_name,
 )
 from pyg_featgraph.plot.figure import (
+    INTERVALS,
     MARKED,
     PLAIN,
+    draw_intervals,
     label_patch,
     names_width,
     new_figure,
@@ -58,30 +60,30 @@ def plot_interactions(
         max(6, 4 + names_width(names)), 1.6 + 0.24 * max(len(shown), 1)
     )
     axis = figure.add_subplot()
-    axis.set_title(
-        f'{len(shown)} of {len(interactions)} {ranking_name(interactions)}'
-    )
+    count = f'{len(shown)} of {len(interactions)} {ranking_name(interactions)}'
     if not shown:
-        say(axis, 'no interactions found' if top != 0 else 'none are shown')
+        say(axis, count if interactions else 'no interactions found')
         return figure
+    axis.set_title(count)
     axis.barh(
         range(len(shown)),
         [x.score for x in shown],
         color=[MARKED if mark else PLAIN for mark in marked],
     )
-    for i, x in enumerate(shown):
-        interval = detail(x, 'interval')
-        if interval is not None:
-            axis.plot(interval, [i, i], color='#333333', linewidth=1)
+    label = score_name(shown)
+    intervals = [detail(x, 'interval') for x in shown]
+    if any(intervals):
+        label += INTERVALS
+        draw_intervals(axis, intervals)
     axis.set_yticks(range(len(shown)), names, fontsize=8)
     axis.set_ylim(len(shown) - 0.4, -0.6)
-    axis.set_xlabel(score_name(shown))
+    axis.set_xlabel(label)
     if truth is not None:
-        label = f'planted ({count_true(shown, interactions, true)})'
+        planted = f'planted ({count_true(shown, interactions, true)})'
         # Outside, as equal scores leave no room between the axes:
         figure.legend(
             handles=[
-                label_patch(label, color=MARKED),
+                label_patch(planted, color=MARKED),
                 label_patch('not planted', color=PLAIN),
             ],
             loc='outside lower center',

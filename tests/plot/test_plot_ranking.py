@@ -89,7 +89,7 @@ def test_no_interactions(tmp_path):
     assert labels(axis.texts) == ['no interactions found']
     save_figure(figure, tmp_path / 'empty.png')
     (axis,) = plot_interactions(FOUND, top=0).axes
-    assert labels(axis.texts) == ['none are shown']
+    assert labels(axis.texts) == ['0 of 3 interactions']
 
 
 def test_intervals():
@@ -107,7 +107,7 @@ def test_intervals():
     assert not FOUND.plot().axes[0].lines
 
 
-@pytest.mark.parametrize('count', [1, 200])
+@pytest.mark.parametrize('count', [1, 50])
 def test_rankings_are_readable(count):
     names = [f'a_rather_long_name_of_a_column_{i}' for i in range(count + 2)]
     figure = plot_interactions(
