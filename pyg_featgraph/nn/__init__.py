@@ -63,6 +63,8 @@ from pyg_featgraph.nn.models import (
     FiGNN,
     GraphFM,
 )
+from pyg_featgraph.nn.pair_effects import PairEffects, pair_effects
+from pyg_featgraph.nn.row_effects import RowEffects, row_effects
 
 __all__ = [
     'FieldEmbedding',
@@ -105,6 +107,10 @@ __all__ = [
     'Nodes',
     'field_importance',
     'joint_effects',
+    'PairEffects',
+    'pair_effects',
+    'RowEffects',
+    'row_effects',
     'LR',
     'FM',
     'DNN',

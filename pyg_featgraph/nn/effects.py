@@ -81,8 +81,8 @@ def joint_effects(
     rows = torch.randperm(len(table), generator=generator)
     base, other = rows[:size], rows[size : 2 * size]
     # Every variant once: which fields come from the other row.
-    subsets = {(), *(t for s in chosen for t in _subsets(s))}
-    variants = {t: i for i, t in enumerate(sorted(subsets))}
+    needed = {(), *(t for s in chosen for t in subsets(s))}
+    variants = {t: i for i, t in enumerate(sorted(needed))}
     swapped = torch.zeros(len(variants), n, dtype=torch.bool)
     for t, i in variants.items():
         swapped[i, list(t)] = True
@@ -92,17 +92,17 @@ def joint_effects(
     for order in {len(s) for s in chosen}:
         of_order = [i for i, s in enumerate(chosen) if len(s) == order]
         index = torch.tensor(
-            [[variants[t] for t in _subsets(chosen[i])] for i in of_order]
+            [[variants[t] for t in subsets(chosen[i])] for i in of_order]
         )
         joint = values.new_zeros(len(of_order), *values.shape[1:])
-        for t, column in zip(_subsets(range(order)), index.t(), strict=True):
+        for t, column in zip(subsets(range(order)), index.t(), strict=True):
             joint += (-1) ** len(t) * values[column]
         out[of_order] = joint.square().mean(-1) / 2**order
     out = out.transpose(0, 1)
     return out if by_member else out[0]
 
 
-def _subsets(fields: Sequence[int]) -> list[tuple[int, ...]]:
+def subsets(fields: Sequence[int]) -> list[tuple[int, ...]]:
     r"""All of them, in an order that depends on their number alone."""
     sizes = range(len(fields) + 1)
     return [t for k in sizes for t in combinations(fields, k)]

@@ -9,6 +9,7 @@ import numpy as np
 from pyg_featgraph.data import FieldTable
 from pyg_featgraph.intervals import bootstrap_intervals
 from pyg_featgraph.nn.effects import joint_effects
+from pyg_featgraph.nn.mixing import output_unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,9 @@ def field_importance(
         pandas.DataFrame: A row for each field, in falling order of its score:
         :obj:`"field"`, :obj:`"score"`, and the ends :obj:`"low"` and
         :obj:`"high"` of the interval that holds the score over all rows with
-        95 %. :func:`~pyg_featgraph.plot.plot_importance` draws them.
+        95 %. Its :obj:`attrs` say what the score is (:obj:`"unit"`) and on how
+        many :obj:`"rows"` it was measured.
+        :func:`~pyg_featgraph.plot.plot_importance` draws it.
 
     Raises:
         ValueError: If the table has a single row.
@@ -71,6 +74,9 @@ def field_importance(
             'high': ends[:, 1],
         }
     )
-    return frame.sort_values(
+    frame = frame.sort_values(
         'score', ascending=False, kind='stable', ignore_index=True
     )
+    unit = f'effect on the {output_unit(model)}'
+    frame.attrs = {'unit': unit, 'rows': effects.size(-1)}
+    return frame

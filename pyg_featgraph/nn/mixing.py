@@ -84,3 +84,28 @@ def swaps(
     masks = swapped.split(max(1, batch_size // len(base)))
     for part in tqdm(masks, disable=not progress):
         yield torch.where(part.unsqueeze(1), other[:, None], base[:, None])
+
+
+def pick_output(values: Tensor, output: int | None) -> Tensor:
+    r"""One of the :math:`C` outputs.
+
+    Args:
+        values (torch.Tensor): The outputs, with shape :math:`(*, C)`.
+        output (int, optional): Which one. (default: the only one)
+
+    Raises:
+        ValueError: If there is no such output, or if several are to choose
+            from.
+    """
+    count = values.size(-1)
+    if (output is None and count > 1) or output not in (None, *range(count)):
+        raise ValueError(
+            f"'output' must be one of 0 to {count - 1} (got {output})"
+        )
+    return values[..., output or 0]
+
+
+def output_unit(model: Any) -> str:
+    r"""What an output of a model is, as figures say it."""
+    unit: str = getattr(getattr(model, 'head', None), 'unit', 'output')
+    return unit

@@ -3,7 +3,7 @@ r"""What all figures share: colours, names, files."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,12 @@ def short(name: str, longest: int = _LONGEST_NAME) -> str:
     # Names of columns that begin alike differ at their ends:
     end = (longest - 1) // 2
     return f'{name[: longest - 1 - end]}…{name[-end:]}'
+
+
+def name_with_value(name: str, values: Mapping[str, Any]) -> str:
+    value = values[name]
+    text = f'{value:.4g}' if isinstance(value, float) else str(value)
+    return f'{short(name)} = {short(text, 16)}'
 
 
 def names_width(names: Iterable[str], size: float = 8) -> float:
