@@ -42,12 +42,16 @@ def find_levels(
     values, counts = np.unique(present.to_numpy(), return_counts=True)
     names: list[str]
     if ordered and len(values) > num_levels:
-        ranges = pd.qcut(present, num_levels, duplicates='drop').cat
-        # A range between two ends that are no values may have no rows:
-        used, codes = np.unique(ranges.codes.to_numpy(), return_inverse=True)
+        # By the middle rank, so that a value of many rows is one by itself:
+        middle = (counts.cumsum() - counts / 2) / counts.sum()
+        parts = np.floor(middle * num_levels)
+        part_of = np.unique(parts, return_inverse=True)[1]
+        codes = part_of[np.searchsorted(values, present)]
+        groups = pd.Series(values).groupby(part_of)
+        ends = zip(groups.min(), groups.max(), strict=True)
         names = [
-            f'{_text(x.left)} to {_text(x.right)}'
-            for x in ranges.categories[used]
+            _text(low) if low == high else f'{_text(low)} to {_text(high)}'
+            for low, high in ends
         ]
     else:
         if not ordered:

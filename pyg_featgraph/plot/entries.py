@@ -38,7 +38,7 @@ def detail(entry: Entry, name: str) -> Any:
 
 def order_name(order: int) -> str:
     r"""What sets of so many fields are called."""
-    names = {1: 'fields', 2: 'pairs', 3: 'triples'}
+    names = {1: 'single fields', 2: 'pairs', 3: 'triples'}
     return names.get(order, f'sets of {order}')
 
 

@@ -91,14 +91,15 @@ def test_levels():
     assert levels([10, 2, 2, 0.5])[1] == ('0.5', '2', '10')
     shown, names = levels([*range(100), np.nan])
     assert len(names) == 4
-    assert [shown.count(x) for x in names] == [34, 33, 33, 1]
-    assert names[1] == '33 to 66'
+    assert [shown.count(x) for x in names] == [33, 34, 33, 1]
+    assert names[:3] == ('0 to 32', '33 to 66', '67 to 99')
     assert levels([True, False, True], 1)[1] == ('True', '(others)')
     days = pd.date_range('2020-01-01', periods=10).tolist()
     shown, names = levels(days, 2)
     assert [shown.count(x) for x in names] == [5, 5]
-    assert names[0].endswith('to 2020-01-05 12:00:00')
+    assert names[0] == '2020-01-01 00:00:00 to 2020-01-05 00:00:00'
     assert levels([None, None])[1] == ('(missing)',)
-    # A range that no value lies in is left out:
-    _, names = levels([*[0.0] * 4, *[100.0] * 4, 1, 99], 4)
-    assert len(names) == len({*names}) <= 4
+    # A value of many rows is a range of its own:
+    shown, names = levels([3, *[0] * 9, -1, 4, 5], 4)
+    assert names == ('-1', '0', '3 to 5')
+    assert shown[:2] == ['3 to 5', '0']

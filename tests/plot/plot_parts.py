@@ -28,3 +28,9 @@ def overlap(boxes):
         for i, one in enumerate(boxes)
         for two in boxes[:i]
     )
+
+
+def inside(figure, boxes):
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
