@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyg_featgraph.interactions import InteractionSet
 
 # The colours of figures, for positive and negative numbers:
 _COLOURS = ('#56B4E9', '#E69F00')
@@ -47,6 +50,36 @@ def html_table(
     if note:
         out += f'<div>{escape(note)}</div>'
     return f'<div>{out}</div>'
+
+
+def ranking_html(found: InteractionSet) -> str:
+    r"""The head of a ranking as HTML.
+
+    Args:
+        found (InteractionSet): The ranking.
+    """
+    from pyg_featgraph.plot.entries import ranking_name, score_name
+
+    if not found:
+        return html_table('no interactions found', [], [])
+    shown = found.top(20)
+    columns = ['rank', 'fields', 'score']
+    rows = [
+        [rank, ' x '.join(x.fields), x.score]
+        for rank, x in enumerate(shown, start=1)
+    ]
+    if any('interval' in x.detail for x in shown):
+        columns.append('95 % interval')
+        for row, x in zip(rows, shown, strict=True):
+            ends = x.detail.get('interval', ())
+            row.append(' to '.join(f'{end:.4g}' for end in ends))
+    return html_table(
+        f'{len(shown)} of {len(found)} {ranking_name(found)}',
+        columns,
+        rows,
+        bars=2,
+        note=f'score: {score_name(shown)}',
+    )
 
 
 def _cell(tag: str, text: str) -> str:

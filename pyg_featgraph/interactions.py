@@ -21,10 +21,11 @@ from numpy.typing import ArrayLike
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import reading, write_json
-from pyg_featgraph.html import html_table
+from pyg_featgraph.html import ranking_html
 
 if TYPE_CHECKING:
     import pandas as pd
+    from shapiq import InteractionValues
 
 #: The version of the file format.
 VERSION = 1
@@ -250,6 +251,14 @@ class InteractionSet(Sequence[Interaction]):
             for n in sorted({len(x) for x in true})
         }
 
+    def overlap_at(self, k: int, other: InteractionSet) -> float:
+        r"""The share of the first :obj:`k` that another ranking has among its
+        first :obj:`k` as well; shorter ones count as filled up with different
+        entries.
+        """
+        there = {x.fields for x in other.top(k)}
+        return sum(x.fields in there for x in self.top(k)) / _at_least(1, k)
+
     def average_precision(self, truth: Iterable[Iterable[str]]) -> float:
         r"""The mean over the true interactions of the precision at their
         ranks, zero for those that are not found; NaN if there is none.
@@ -313,6 +322,50 @@ class InteractionSet(Sequence[Interaction]):
     def _values(self) -> dict[str, Any]:
         return {'version': VERSION, 'interactions': [asdict(x) for x in self]}
 
+    def to_shapiq(
+        self,
+        names: Sequence[str] | None = None,
+        index: str = 'Moebius',
+        baseline: float = 0.0,
+    ) -> InteractionValues:
+        r"""The set as values of the package shapiq, which has further figures
+        and measures.
+
+        Args:
+            names (list of str, optional): The fields that its players are.
+                (default: those that occur, sorted)
+            index (str, optional): What shapiq takes the scores for; its
+                :obj:`"Moebius"` is what
+                :func:`~pyg_featgraph.nn.row_effects` measures.
+                (default: :obj:`"Moebius"`)
+            baseline (float, optional): The output without any field.
+                (default: :obj:`0`)
+
+        Raises:
+            DataError: If :obj:`names` lack a field.
+            ImportError: If shapiq is not installed.
+        """
+        from pyg_featgraph.shapiq_values import to_shapiq
+
+        return to_shapiq(self, names, index, baseline)
+
+    @classmethod
+    def from_shapiq(
+        cls, values: InteractionValues, names: Sequence[str]
+    ) -> InteractionSet:
+        r"""What the package shapiq has found, but for its baseline.
+
+        Args:
+            values (shapiq.InteractionValues): The values.
+            names (list of str): The fields that its players are.
+
+        Raises:
+            DataError: If they differ in their number.
+        """
+        from pyg_featgraph.shapiq_values import from_shapiq
+
+        return from_shapiq(values, names)
+
     def plot(
         self,
         top: int | None = 20,
@@ -326,28 +379,7 @@ class InteractionSet(Sequence[Interaction]):
         return plot_interactions(self, top, truth)
 
     def _repr_html_(self) -> str:
-        from pyg_featgraph.plot.entries import ranking_name, score_name
-
-        if not self:
-            return html_table('no interactions found', [], [])
-        shown = self.top(20)
-        columns = ['rank', 'fields', 'score']
-        rows = [
-            [rank, ' x '.join(x.fields), x.score]
-            for rank, x in enumerate(shown, start=1)
-        ]
-        if any('interval' in x.detail for x in shown):
-            columns.append('95 % interval')
-            for row, x in zip(rows, shown, strict=True):
-                ends = x.detail.get('interval', ())
-                row.append(' to '.join(f'{end:.4g}' for end in ends))
-        return html_table(
-            f'{len(shown)} of {len(self)} {ranking_name(self)}',
-            columns,
-            rows,
-            bars=2,
-            note=f'score: {score_name(shown)}',
-        )
+        return ranking_html(self)
 
     def __repr__(self) -> str:
         if not self:

@@ -101,6 +101,17 @@ def test_ranking_does_not_depend_on_the_order_of_entries(items):
         assert [y.score for y in found if y.fields == x.fields] == [best]
 
 
+def test_overlap():
+    one = make(('ab', 3), ('cd', 2), ('ef', 1))
+    two = make(('cd', 9), ('ab', 8), ('gh', 7))
+    assert one.overlap_at(1, two) == 0
+    assert one.overlap_at(2, two) == two.overlap_at(2, one) == 1
+    assert one.overlap_at(3, two) == pytest.approx(2 / 3)
+    assert one.overlap_at(4, two) == 0.5
+    with pytest.raises(ValueError, match="'k' must be at least"):
+        one.overlap_at(0, two)
+
+
 def test_repr():
     found = InteractionSet(
         Interaction(('a', f'b{i}'), i / 8, 'mine') for i in range(12)

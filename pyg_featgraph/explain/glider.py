@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyg_featgraph.explain.local import LocalInteractions
 from pyg_featgraph.explain.madex import madex
 from pyg_featgraph.explain.perturb.base import Perturbation
-from pyg_featgraph.html import html_table
+from pyg_featgraph.html import html_table, ranking_html
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.intervals import bootstrap_intervals
 
@@ -54,7 +54,7 @@ class GlobalInteractions:
             ('agreement of halves', self.agreement),
         ]
         table = html_table('GLIDER', ['', ''], figures)
-        return table + self.interactions._repr_html_()
+        return table + ranking_html(self.interactions)
 
 
 def glider(
