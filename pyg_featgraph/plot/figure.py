@@ -70,6 +70,8 @@ def short(name: str, longest: int = _LONGEST_NAME) -> str:
 def name_with_value(name: str, values: Mapping[str, Any]) -> str:
     value = values[name]
     text = f'{value:.4g}' if isinstance(value, float) else str(value)
+    if text in ('nan', 'None', '<NA>', 'NaT'):
+        text = 'missing'
     return f'{short(name)} = {short(text, 16)}'
 
 

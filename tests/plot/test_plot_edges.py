@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 from plot_parts import labels, overlap, weights
@@ -81,6 +82,12 @@ def test_values_beside_the_maps_of_a_row():
         'c = a very l… indeed',
     ]
     assert labels(mean.get_yticklabels()) == list('abc')
+    missing = {'a': np.nan, 'b': None, 'c': pd.NA}
+    figure = plot_edge_weights(
+        weights(1, 1, 3), list('abc'), ['row'], row_values=[missing]
+    )
+    (axis,) = maps(figure)
+    assert labels(axis.get_yticklabels()) == [f'{x} = missing' for x in 'abc']
     assert labels(one.get_xticklabels()) == list('abc')
 
 

@@ -1,13 +1,9 @@
 """Importance, waterfalls, pairs level by level."""
 
-import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
-from plot_parts import inside, labels, overlap
+from plot_parts import ROW, importance, inside, labels, overlap, pair, row
 
-from pyg_featgraph.interactions import Interaction, InteractionSet
-from pyg_featgraph.nn import PairEffects, RowEffects
 from pyg_featgraph.plot import (
     plot_importance,
     plot_pair_effects,
@@ -15,50 +11,6 @@ from pyg_featgraph.plot import (
 )
 
 LONG = [f'a_rather_long_name_of_a_column_{i}' for i in range(60)]
-
-
-def importance(names, **attrs):
-    score = np.arange(len(names), 0, -1.0)
-    frame = pd.DataFrame(
-        {'field': names, 'score': score, 'low': score / 2, 'high': score * 2}
-    )
-    frame.attrs = attrs
-    return frame
-
-
-def row(*entries, base=1.0, output=4.0, max_order=2):
-    found = InteractionSet(
-        Interaction(tuple(fields), score, detail=detail)
-        for fields, score, detail in entries
-    )
-    return RowEffects(found, base, output, max_order, 'logit', 64)
-
-
-ROW = row(
-    ('a', 2.0, {'interval': [1.5, 2.75]}),
-    ('b', -1.5, {}),
-    ('ab', 0.5, {}),
-    ('c', 0.25, {}),
-    ('bc', -0.25, {}),
-)
-
-
-def pair(rows, columns, counts=None, names=('a', 'b'), level='level'):
-    rng = np.random.default_rng(0)
-    if counts is None:
-        counts = rng.integers(0, 2000, (rows, columns))
-    return PairEffects(
-        names,
-        tuple(
-            tuple(f'{level} {i}' for i in range(size))
-            for size in (rows, columns)
-        ),
-        (rng.normal(size=rows), rng.normal(size=columns)),
-        rng.normal(size=(rows, columns)),
-        np.asarray(counts),
-        'effect on the logit',
-        256,
-    )
 
 
 def test_importance():
