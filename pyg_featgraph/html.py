@@ -40,8 +40,10 @@ def html_table(
         cells = []
         for i, x in enumerate(row):
             text = f'{x:.4g}' if isinstance(x, float) else str(x)
-            bar = _bar(x, longest) if i == bars else ''
-            cells.append(_cell('td', bar + escape(text)))
+            text = escape(text)
+            if i == bars:
+                text = _with_bar(text, x, longest)
+            cells.append(_cell('td', text))
         body.append(f'<tr>{"".join(cells)}</tr>')
     out = f'<b>{escape(title)}</b>'
     if rows:
@@ -63,6 +65,7 @@ def ranking_html(found: InteractionSet) -> str:
     if not found:
         return html_table('no interactions found', [], [])
     shown = found.top(20)
+    unit = score_name(shown)
     columns = ['rank', 'fields', 'score']
     rows = [
         [rank, ' x '.join(x.fields), x.score]
@@ -78,7 +81,7 @@ def ranking_html(found: InteractionSet) -> str:
         columns,
         rows,
         bars=2,
-        note=f'score: {score_name(shown)}',
+        note='' if unit == 'score' else f'score: {unit}',
     )
 
 
@@ -86,12 +89,13 @@ def _cell(tag: str, text: str) -> str:
     return f'<{tag} style="text-align:left">{text}</{tag}>'
 
 
-def _bar(value: float, longest: float) -> str:
+def _with_bar(text: str, value: float, longest: float) -> str:
     width = 120 * abs(value) / longest if longest else 0
     style = f'width:{width:.0f}px;background:{_COLOURS[value < 0]}'
     # Numbers begin at the same place, whatever the length of a bar:
     return (
+        '<span style="white-space:nowrap">'
         '<span style="display:inline-block;width:126px">'
         f'<span style="display:inline-block;height:0.8em;{style}"></span>'
-        '</span>'
+        f'</span>{text}</span>'
     )

@@ -64,6 +64,7 @@ def test_interactions():
     head, first, second, *_ = rows(InteractionSet([some, *found])._repr_html_())
     assert head[3] == '95 % interval'
     assert (first[3], second[3]) == ('0.3333 to 80', '')
+    assert 'score: ' not in InteractionSet([some])._repr_html_()
 
 
 def test_nothing_found_is_said():
