@@ -132,6 +132,8 @@ def test_from_matrix(convert):
     got = {x.fields: x.score for x in found}
     assert got == {('b', 'c'): 2, ('a', 'c'): 1, ('a', 'b'): 2}
     assert {x.source for x in found} == {'m'}
+    found = InteractionSet.from_matrix(weight, 'cba', detail={'rows': 5})
+    assert [x.detail for x in found] == [{'rows': 5}] * 3
 
 
 def test_bad_matrix():

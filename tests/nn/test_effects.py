@@ -88,6 +88,7 @@ def test_effects_of_a_model_of_classes(table):
     model = randomise(FM(table.info, 4, head=MulticlassHead(3)))
     found = model.interactions(table, num_rows=32)
     assert len(found) == 21
+    assert found[0].detail['unit'] == 'effect on the logit of a class'
     sets = [[table.info.names.index(name) for name in found[0].fields]]
     effects = joint_effects(model, table, sets, num_rows=32)
     assert found[0].score == pytest.approx(float(effects.mean() ** 0.5))
