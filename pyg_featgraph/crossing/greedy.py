@@ -121,7 +121,12 @@ def greedy_crosses(
         if best is None or gains[best][0] <= gains[best][1]:
             break
         gain, error = gains[best]
-        detail = {'step': step, 'standard_error': error}
+        detail = {
+            'unit': 'gain in loss on held-out rows',
+            'rows': len(X),
+            'step': step,
+            'standard_error': error,
+        }
         found.append(Interaction(best, gain, 'greedy', detail))
         model.add(left.pop(best))
         model.fit()

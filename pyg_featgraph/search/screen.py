@@ -111,7 +111,12 @@ def screen(
     sets = combinations(names, order)
     source = f'screen of order {order}'
     return InteractionSet(
-        Interaction(fields, z, source, {'p': q, 'p_adjusted': least})
+        Interaction(
+            fields,
+            z,
+            source,
+            {'unit': '-log10 p', 'rows': len(r), 'p': q, 'p_adjusted': least},
+        )
         for fields, z, q, least in zip(
             sets, score.tolist(), p.tolist(), adjusted.tolist(), strict=True
         )

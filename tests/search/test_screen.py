@@ -76,6 +76,7 @@ def test_statistic_is_that_of_its_definition(order):
             4 / skew**2 + statistic / variance**0.5 * 2 / skew, 4 / skew**2
         )
         entry = found[tuple(sorted(fields))]
+        assert entry.detail['unit'] == '-log10 p'
         assert entry.detail['p'] == pytest.approx(p, rel=1e-4)
         assert entry.score == pytest.approx(-np.log10(p), abs=1e-4)
         adjusted = min(1, p * len(found))
