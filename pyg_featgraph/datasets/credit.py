@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import pandas as pd
-
 from pyg_featgraph.datasets.base import TableDataset
 from pyg_featgraph.datasets.text import TextFormat
 
@@ -48,9 +46,8 @@ class GiveMeSomeCredit(TableDataset):
     homepage = 'https://www.kaggle.com/c/GiveMeSomeCredit'
 
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:
-        # The first column numbers the rows and has no name:
         text = TextFormat(
-            ('', self.label, *NUMERIC),
+            (self.label, *NUMERIC),
             NUMERIC,
             self.label,
             header=True,
@@ -58,6 +55,3 @@ class GiveMeSomeCredit(TableDataset):
             missing=('', 'NA', 'nan', 'NaN'),
         )
         return [(self._file('cs-training.csv'), text)]
-
-    def _finish(self, df: pd.DataFrame) -> pd.DataFrame:
-        return df.drop(columns='')
