@@ -27,9 +27,8 @@ class GiveMeSomeCredit(TableDataset):
     r"""The Give Me Some Credit challenge: does a borrower come into distress?
     10 numbers, 150,000 rows with labels.
 
-    The default preprocessing is buckets of equal counts: several columns are
-    so long-tailed that those of equal width, as in the FIVES paper, put almost
-    all rows into one.
+    Several columns are so long-tailed that buckets of equal width, as in the
+    FIVES paper, put almost all rows into one.
 
     Args:
         root (str): The file :obj:`cs-training.csv`, or its folder.
