@@ -105,6 +105,8 @@ def test_equal_ids(kind):
         assert [*frame] == [f'x{i}' for i in range(len(COLUMNS))]
         frame = frame.set_axis([*COLUMNS], axis=1)
     assert {*frame} == {*COLUMNS}
+    kinds = {x.name: x.kind for x in FieldSchema.infer(frame)}
+    assert kinds == {x.name: x.kind for x in FieldSchema.infer(pandas())}
     found = FieldEncoder(SCHEMA).fit_transform(frame)
     assert found.info == expected.info
     assert torch.equal(found.slot_index, expected.slot_index)

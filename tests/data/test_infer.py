@@ -31,6 +31,10 @@ def popular(rng, ids, rows=ROWS):
     return rng.choice(ids, rows, p=share / share.sum())
 
 
+def rounded(rng, x):
+    return x - x % 99 * (rng.random(ROWS) < 0.2)
+
+
 #: What columns of well-known tables look like.
 IDS = {
     # Anonymous ones with gaps, of which few are popular:
@@ -74,6 +78,9 @@ NUMBERS = {
     'x9': lambda r: r.normal(size=ROWS),
     'time': lambda r: 956_703_932 + r.integers(0, 10**7, ROWS),
     'num_users': lambda r: popular(r, np.arange(1, 1_200)),
+    'x10': lambda r: r.normal(5_000, 400, ROWS).round().astype(int),
+    # Of which a fifth are rounded:
+    'x11': lambda r: rounded(r, r.lognormal(6.8, 1, ROWS).astype(int)),
     'few': lambda r: r.integers(0, 16, ROWS),
 }
 
