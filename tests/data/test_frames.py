@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 import torch
 from torch_frame import TensorFrame, stype
@@ -272,3 +273,26 @@ def test_tensor_frame_of_tokens():
     )
     with pytest.raises(DataError, match=r"'words'.*'sequence_numerical'"):
         to_frame(tokens)
+
+
+@pytest.mark.data
+@pytest.mark.filterwarnings('ignore:Columns are left out')
+@pytest.mark.parametrize(
+    ('name', 'label'),
+    [('telco/telco.csv', 'Churn'), ('diamonds/diamonds.csv', 'price')],
+)
+def test_real_tables(real_data, name, label):
+    path = real_data / name
+    frames = [
+        pd.read_csv(path),
+        pl.read_csv(path),
+        pl.scan_csv(path),
+        pacsv.read_csv(path),
+    ]
+    schemas = [FieldSchema.infer(x, label, bins=(9,)) for x in frames]
+    assert all(schema == schemas[0] for schema in schemas)
+    encoder = FieldEncoder(schemas[0]).fit(frames[1])
+    tables = [encoder.transform(x) for x in frames]
+    for table in tables:
+        assert torch.equal(table.slot_index, tables[0].slot_index)
+        assert torch.equal(table.y, tables[0].y)
