@@ -76,6 +76,8 @@ class FieldModel(Configurable, torch.nn.Module):
         'field_dropout': between(0, 1),
     }
     _no_options = ('info',)
+    #: The learning rate with which it is trained if none is told.
+    lr: ClassVar[float] = 1e-3
 
     embedding: NodeEmbedding
 

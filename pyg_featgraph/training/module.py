@@ -54,7 +54,7 @@ class FieldModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.model = model
-        self.options = (options or TrainingOptions()).for_head(model.head)
+        self.options = (options or TrainingOptions()).for_model(model)
         self._set_head()
         self.class_weight: Tensor | None = None
         self._tables: list[Parameter] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import Embedding, Module, Parameter
@@ -31,13 +31,14 @@ def make_optimizer(
     and by others.
     """
     dense, tables = parameter_groups(model, parameters, options)
+    lr = cast(float, options.lr)
     parts = list(others)
     if dense:
         make = _named(torch.optim, 'optimizer', options.optimizer)
-        kwargs = {'lr': options.lr, **options.optimizer_options}
+        kwargs = {'lr': lr, **options.optimizer_options}
         parts.append(make(dense, **kwargs))
     if tables:
-        parts.append(torch.optim.SparseAdam(tables, lr=options.lr))
+        parts.append(torch.optim.SparseAdam(tables, lr=lr))
     return parts[0] if len(parts) == 1 else JointOptimizer(parts)
 
 
@@ -73,7 +74,7 @@ def parameter_groups(
         groups.setdefault(key, []).append(p)
     dense, tables = [], []
     for (is_sparse, scale, decay), members in groups.items():
-        group = {'params': members, 'lr': scale * options.lr}
+        group = {'params': members, 'lr': scale * cast(float, options.lr)}
         if is_sparse:
             tables.append(group)
         else:

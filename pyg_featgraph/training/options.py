@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyg_featgraph.nn import Head, RankingHead
+from pyg_featgraph.nn import FieldModel, RankingHead
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -44,7 +44,8 @@ class TrainingOptions:
         batch_size (int, optional): The number of rows of a training batch, of
             each process. (default: the highest power of two with which an
             epoch has at least 100 steps, between 32 and 1024)
-        lr (float, optional): The learning rate. (default: :obj:`1e-3`)
+        lr (float, optional): The learning rate. (default: what suits the
+            model, see :attr:`FieldModel.lr <pyg_featgraph.nn.FieldModel>`)
         linear_scale (float, optional): What :obj:`lr` is multiplied with for
             linear parts (:class:`~pyg_featgraph.nn.LR`, also within other
             models), divided by the number of fields. The weight of a category
@@ -123,7 +124,7 @@ class TrainingOptions:
     """
 
     batch_size: int | None = None
-    lr: float = 1e-3
+    lr: float | None = None
     linear_scale: float | None = 150.0
     weight_decay: float = 0.0
     embedding_l2: float = 1.0
@@ -188,14 +189,17 @@ class TrainingOptions:
         size = self.batch_size or default_batch_size(num_rows)
         return replace(self, batch_size=size)
 
-    def for_head(self: T, head: Head) -> T:
-        r"""The options with the figure that goes with a head, unless another
-        one was told.
+    def for_model(self: T, model: FieldModel) -> T:
+        r"""The options with the learning rate that suits a model and the
+        figure that goes with its head, unless they were told.
         """
-        if self.monitor is not None:
-            return self
-        name = 'valid_auc' if isinstance(head, RankingHead) else 'valid_loss'
-        return replace(self, monitor=name)
+        is_ranking = isinstance(model.head, RankingHead)
+        monitor = 'valid_auc' if is_ranking else 'valid_loss'
+        return replace(
+            self,
+            lr=model.lr if self.lr is None else self.lr,
+            monitor=self.monitor or monitor,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         r"""The options that decide the result, as JSON-compatible values."""

@@ -177,7 +177,7 @@ class _Search:
         self.directory = directory
         self.space = space
         self.options = options
-        self.options = options.for_head(self._build({}).head)
+        self.options = options.for_model(self._build({}))
         self.trainer_options = dict(trainer_options)
         self.trainer_options.setdefault('enable_progress_bar', False)
         self.path = directory / 'trials.json'

@@ -9,7 +9,16 @@ from lightning import pytorch as pl
 from sklearn.linear_model import LogisticRegression
 
 from pyg_featgraph.data import FieldInfo, FieldTable
-from pyg_featgraph.nn import DNN, FIVES, FM, LR, DeepFM, FeatNet, GraphFM
+from pyg_featgraph.nn import (
+    DNN,
+    FIVES,
+    FM,
+    LR,
+    DeepFM,
+    FeatNet,
+    FiGNN,
+    GraphFM,
+)
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training import (
     FieldModule,
@@ -51,7 +60,7 @@ def test_options_are_one_object(parts, tmp_path):
     assert results[2].metrics != results[0].metrics
     record = json.loads((tmp_path / '1' / 'run.json').read_text())
     written = record['fingerprint']
-    for name, value in options.for_head(models[0].head).to_dict().items():
+    for name, value in options.for_model(models[0]).to_dict().items():
         assert written[name] == value
     assert written['max_epochs'] == 2
     assert record['result']['metrics'] == results[1].metrics
@@ -107,6 +116,20 @@ def test_optimizer(parts, tmp_path):
         parts, tmp_path, optimizer=torch.optim.RMSprop, max_epochs=1
     )
     assert type(watch.trainer.optimizers[0]) is torch.optim.RMSprop
+
+
+def test_rate_is_that_of_the_model_unless_told():
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
+    for model in (LR(info), FiGNN(info, 4), GraphFM(info, 4, 4)):
+        for options, lr in (
+            (TrainingOptions(), type(model).lr),
+            (TrainingOptions(lr=0.5), 0.5),
+        ):
+            module = FieldModule(model, options)
+            optimizer = module.make_optimizer()
+            scale = 75 if isinstance(model, LR) else 1
+            assert {g['lr'] for g in optimizer.param_groups} == {scale * lr}
+    assert FiGNN.lr == GraphFM.lr > LR.lr
 
 
 def test_decay_pulls_matrices_to_zero(parts, tmp_path):
@@ -243,7 +266,7 @@ def test_what_decays():
     """Matrices do; biases, norms, tables and architecture do not."""
 
     def decays(model):
-        options = TrainingOptions(weight_decay=0.3)
+        options = TrainingOptions(lr=1e-3, weight_decay=0.3)
         dense, _ = parameter_groups(model, [*model.parameters()], options)
         chosen = {
             id(p) for g in dense if g['weight_decay'] for p in g['params']
@@ -535,7 +558,7 @@ def test_architecture_lr(parts, tmp_path):
 def test_names_of_optimizers():
     model = torch.nn.Linear(2, 1)
     for name in ('AdamW', 'NAdam', 'Adam'):
-        options = TrainingOptions(optimizer=name)
+        options = TrainingOptions(lr=1e-3, optimizer=name)
         out = make_optimizer(model, list(model.parameters()), options)
         assert type(out) is getattr(torch.optim, name)
         # Of its own accord none has a decay:

@@ -73,6 +73,7 @@ class FiGNN(FieldModel):
             out of a row. (default: :obj:`0`)
     """
 
+    lr: ClassVar[float] = 3e-3
     rules: ClassVar[Mapping[str, Rule]] = {
         'readout': one_of('attention', 'flatten')
     }

@@ -79,6 +79,7 @@ class GraphFM(FieldModel):
             out of a row. (default: :obj:`0`)
     """
 
+    lr: ClassVar[float] = 3e-3
     rules: ClassVar[Mapping[str, Rule]] = {
         'm': at_least(1),
         'variant': one_of('paper', 'reference'),
