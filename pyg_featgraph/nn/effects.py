@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyg_featgraph.data import FieldBatch, FieldTable
+from pyg_featgraph.progress import progress_bar
 
 
 @torch.no_grad()
@@ -113,7 +113,7 @@ def joint_effects(
     model.eval()
     parts = swapped.split(max(1, batch_size // size))
     values = torch.cat(
-        [logits(part) for part in tqdm(parts, disable=not progress)]
+        [logits(part) for part in progress_bar(parts, enabled=progress)]
     )
     model.train(was_training)
     out = values.new_empty(len(chosen), *values.shape[1:3])
