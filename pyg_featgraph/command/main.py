@@ -43,13 +43,17 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if args is None else args)
     name = args[0] if args else '--help'
-    before = warnings.showwarning
-    warnings.showwarning = _show_warning
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        return _guarded(name, args[1:])
+
+
+def _guarded(name: str, args: list[str]) -> int:
     try:
         if name in ('-h', '--help'):
             print(USAGE)
         else:
-            _run(name, args[1:])
+            _run(name, args)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has enough. Nothing may be flushed at the end either:
@@ -61,8 +65,6 @@ def main(args: Sequence[str] | None = None) -> int:
         return _fail(name, error, 1)
     except (argparse.ArgumentError, ImportError, OSError, ValueError) as error:
         return _fail(name, error, 2)
-    finally:
-        warnings.showwarning = before
     return 0
 
 

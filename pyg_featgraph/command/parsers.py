@@ -24,6 +24,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     'export': results.export,
     'score': results.score,
 }
+#: What is on or off.
+SWITCHES = {
+    'predictions': 'Whether to write what the model predicts for the test '
+    'rows.',
+    'resume': 'Whether to go on with the run that is found in the folder.',
+}
 #: What a trainer has here unless it is told otherwise.
 TRAINER_DEFAULTS = {
     'devices': 1,
@@ -41,7 +47,7 @@ def make_parser(name: str) -> Any:
     """
     jsonargparse = require('jsonargparse', 'cli')
 
-    class Parser(jsonargparse.ArgumentParser):  # type: ignore[name-defined, misc]
+    class Parser(jsonargparse.ArgumentParser):  # type: ignore[name-defined]
         def format_help(self) -> str:
             # Docstrings are written for a page, not for a terminal:
             text: str = super().format_help()
@@ -55,6 +61,8 @@ def make_parser(name: str) -> Any:
         prog=f'featgraph {name}',
         description=(inspect.getdoc(command) or '').split('\n\n')[0],
         exit_on_error=False,
+        # What is nearly an option is none:
+        allow_abbrev=False,
     )
     if name not in CONFIGURED:
         skip = {'output'} if name == 'score' else set()
@@ -74,8 +82,12 @@ def make_parser(name: str) -> Any:
         '--config', action='config', help='A file with a configuration.'
     )
     parser.add_function_arguments(
-        command, as_group=False, skip={'config', 'trainer'}
+        command, as_group=False, skip={'config', 'trainer', *SWITCHES}
     )
+    for switch, text in SWITCHES.items():
+        parser.add_argument(
+            f'--{switch}', action=jsonargparse.ActionYesNo, help=text
+        )
     require('lightning.pytorch', 'train')
     from lightning.pytorch import Trainer
 
@@ -96,7 +108,11 @@ def parse(name: str, args: list[str]) -> dict[str, Any]:
         args (list of str): What follows it.
     """
     parser = make_parser(name)
-    return _arguments(name, parser, parser.parse_args(args))
+    try:
+        values = parser.parse_args(args)
+    except require('jsonargparse', 'cli').ArgumentError as error:
+        raise DataError(_plain(str(error))) from error
+    return _arguments(name, parser, values)
 
 
 def read_config(path: Path) -> Any:
@@ -116,7 +132,21 @@ def read_config(path: Path) -> Any:
     try:
         return parser.instantiate(parser.parse_path(str(path)))
     except jsonargparse.ArgumentError as error:
-        raise DataError(f"'{path}': {error}") from error
+        raise DataError(f"'{path}': {_plain(str(error))}") from error
+
+
+def _plain(message: str) -> str:
+    # Of all that is said of types, what a user has to know:
+    key = re.search(r'Parser key "([^"]*)"', message)
+    name = f"'{key[1]}'" if key else 'the configuration'
+    option = re.search(r"Option '([^']*)' is not accepted", message)
+    if option:
+        return f"{name} has no option '{option[1]}'"
+    unknown = re.search(r'Expected a dot import path string: (\S+)', message)
+    if unknown:
+        return f"{name}: there is no class '{unknown[1]}'"
+    message = re.sub(r'Type \S+ expects a function or a .*?: ', '', message)
+    return re.sub(r'\.? Got value: Namespace\(.*', '', message, flags=re.DOTALL)
 
 
 def _arguments(name: str, parser: Any, values: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pyg_featgraph.command.tables import (
 )
 from pyg_featgraph.command.training import score_table, write_scores
 from pyg_featgraph.data import FieldTable
-from pyg_featgraph.errors import DataError
+from pyg_featgraph.errors import DataError, require
 from pyg_featgraph.explain import FieldPerturbation, glider
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FieldModel
@@ -40,13 +40,14 @@ def interactions(
             (default: what a search has found, or else by effect)
         table (str, optional): A file with the rows to look at. (default: the
             validation rows of the training)
-        top (int, optional): How many to print and draw. (default: :obj:`20`)
+        top (int, optional): How many to print and draw; GLIDER finds no more
+            than these, of which none lies inside another. (default: :obj:`20`)
         rows (int, optional): How many rows to draw from the table.
             (default: :obj:`256`)
         seed (int, optional): The seed of the draw. (default: :obj:`0`)
     """
     folder = _folder(directory)
-    found = _rank(folder, by, table, rows, seed)
+    found = _rank(folder, by, table, top, rows, seed)
     path = folder / f'interactions{"-" + by if by else ""}.json'
     found.save(path)
     if not found:
@@ -68,8 +69,7 @@ def export(directory: str, formats: Sequence[str] = ('onnx', 'pt2')) -> None:
         formats (list of str, optional): :obj:`"onnx"` and :obj:`"pt2"`.
             (default: both)
     """
-    from pyg_featgraph import serve
-
+    serve = require('pyg_featgraph.serve', 'serve')
     folder = _folder(directory)
     encoding = Encoding.load(folder)
     if encoding.crosses is not None:
@@ -123,7 +123,12 @@ def _encode(encoding: Encoding, path: str) -> FieldTable:
 
 
 def _rank(
-    folder: Path, by: str | None, path: str | None, rows: int, seed: int
+    folder: Path,
+    by: str | None,
+    path: str | None,
+    top: int,
+    rows: int,
+    seed: int,
 ) -> InteractionSet:
     from pyg_featgraph.command.parsers import read_config
 
@@ -140,6 +145,6 @@ def _rank(
         table = encoding.transform(load_frames(config.data, config.split)[1])
     if by == 'glider':
         perturbation = FieldPerturbation(model, table)
-        return glider(perturbation, num_rows=rows, seed=seed).counts
+        return glider(perturbation, top, num_rows=rows, seed=seed).interactions
     by = by or 'effect'
     return model.interactions(table, by=by, num_rows=rows, seed=seed)

@@ -124,7 +124,7 @@ def load_frames(
     """
     names = getattr(data, 'splits', ()) if split.official else ()
     if names:
-        parts = {x: data.frame(split=x, nrows=split.rows) for x in names}  # type: ignore[call-arg]
+        parts = {x: data.frame(split=x, nrows=split.rows) for x in names}
     else:
         nrows = split.rows
         if isinstance(data, PlantedInteractions) and nrows is not None:
@@ -167,14 +167,15 @@ def make_schema(
         raise DataError(
             f'There are no columns {sorted(unknown)} among {list(df.columns)}'
         )
-    roles = {
+    roles: dict[str, Any] = {
         'label': options.label or getattr(data, 'label', None),
         'weight': options.weight,
         'task': options.task or getattr(data, 'task', 'binary'),
     }
     if roles['label'] is None:
         raise DataError(
-            f"Name the column of the label, 'schema.label', of {list(df.columns)}"
+            "Name the column of the label, 'schema.label', one of "
+            f'{list(df.columns)}'
         )
     if isinstance(data, TableFiles):
         used = df.drop(columns=[*options.drop])

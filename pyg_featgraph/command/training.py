@@ -23,7 +23,7 @@ from pyg_featgraph.command.tables import (
     make_schema,
 )
 from pyg_featgraph.data import FieldInfo, FieldTable
-from pyg_featgraph.errors import require
+from pyg_featgraph.errors import DataError, require
 from pyg_featgraph.files import replacing
 from pyg_featgraph.nn import FieldModel, MulticlassHead
 from pyg_featgraph.search import (
@@ -169,7 +169,10 @@ class _Prepared:
         crosses: CrossOptions | None,
     ) -> None:
         frames = load_frames(data, split)
-        made = make_schema(data, frames[0], schema)
+        try:
+            made = make_schema(data, frames[0], schema)
+        except TypeError as error:  # An option that a field does not have.
+            raise DataError(f"'schema': {error}") from error
         self.encoding = encode(frames[0], made, crosses)
         self.tables: list[FieldTable] = [
             self.encoding.transform(df) for df in frames if df is not None
@@ -217,8 +220,9 @@ class _Prepared:
         model.save(folder / 'model.safetensors')
         _write_text(folder / 'metrics.json', json.dumps(figures, indent=1))
         if predictions and len(self.tables) > 2:
-            scores = score_table(self.encoding, model, self.tables[2])
-            scores['label'] = self.tables[2].y
+            test: Any = self.tables[2]
+            scores = score_table(self.encoding, model, test)
+            scores['label'] = test.y.numpy()
             write_scores(scores, folder / 'predictions.csv')
 
 
