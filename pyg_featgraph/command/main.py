@@ -11,7 +11,6 @@ from typing import Any
 
 from pyg_featgraph.errors import require
 from pyg_featgraph.progress import say
-from pyg_featgraph.training import NonFiniteError
 
 USAGE = """usage: featgraph COMMAND [OPTIONS]
 
@@ -61,7 +60,7 @@ def _guarded(name: str, args: list[str]) -> int:
         return 141
     except KeyboardInterrupt:
         return 130
-    except NonFiniteError as error:
+    except FloatingPointError as error:  # The numbers of a training.
         return _fail(name, error, 1)
     except (argparse.ArgumentError, ImportError, OSError, ValueError) as error:
         return _fail(name, error, 2)

@@ -69,8 +69,8 @@ def export(directory: str, formats: Sequence[str] = ('onnx', 'pt2')) -> None:
         formats (list of str, optional): :obj:`"onnx"` and :obj:`"pt2"`.
             (default: both)
     """
-    serve = require('pyg_featgraph.serve', 'serve')
     folder = _folder(directory)
+    serve = require('pyg_featgraph.serve', 'serve')
     encoding = Encoding.load(folder)
     if encoding.crosses is not None:
         raise DataError(
