@@ -2,6 +2,7 @@ r"""The commands that use what a training has written."""
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,8 @@ def score(directory: str, table: str, output: str | None = None) -> None:
 
 def _folder(directory: str) -> Path:
     folder = Path(directory)
-    if not (folder / 'model.safetensors').exists():
+    names = ('config.yaml', 'encoder.parquet', 'model.safetensors')
+    if not all((folder / name).exists() for name in names):
         raise DataError(
             f"'{folder}' holds no result of 'featgraph train' or 'search'"
         )
@@ -111,6 +113,11 @@ def _folder(directory: str) -> Path:
 
 
 def _model(folder: Path) -> FieldModel:
+    # A class of one's own is known once its module is there:
+    yaml = require('yaml', 'cli')
+    config = yaml.safe_load((folder / 'config.yaml').read_text('utf-8'))
+    module, _, _ = config['model']['class_path'].rpartition('.')
+    importlib.import_module(module)
     return FieldModel.load(folder / 'model.safetensors')
 
 

@@ -3,7 +3,8 @@ r"""The commands that train."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,15 +83,18 @@ def train(
     prepared = _Prepared(data, schema, split, crosses)
     net = prepared.build(model, training.seed)
     folder = Path(output)
-    result = fit(
-        net,
-        *prepared.tables,
-        directory=folder,
-        options=training,
-        resume=resume,
-        callbacks=[prepared.keeper(folder, config)],
-        **trainer,
-    )
+    with _errors_of_trainers():
+        result = fit(
+            net,
+            *prepared.tables,
+            directory=folder,
+            options=training,
+            resume=resume,
+            callbacks=[prepared.keeper(folder, config)],
+            **trainer,
+        )
+    if trainer.get('fast_dev_run'):
+        return
     figures = {**result.metrics, 'num_epochs': result.num_epochs}
     prepared.finish(folder, net, figures, predictions)
 
@@ -144,15 +148,18 @@ def search(
             f'{type(net).__name__})'
         )
     folder = Path(output)
-    result = run(
-        net,
-        *prepared.tables,
-        directory=folder,
-        options=search,
-        resume=resume,
-        callbacks=[prepared.keeper(folder, config)],
-        **trainer,
-    )
+    with _errors_of_trainers():
+        result = run(
+            net,
+            *prepared.tables,
+            directory=folder,
+            options=search,
+            resume=resume,
+            callbacks=[prepared.keeper(folder, config)],
+            **trainer,
+        )
+    if trainer.get('fast_dev_run'):
+        return
     # That of FIVES is trained in place:
     net = getattr(result, 'model', net)
     figures = {**result.metrics, 'num_interactions': len(result.interactions)}
@@ -215,8 +222,6 @@ class _Prepared:
     ) -> None:
         for name, value in figures.items():
             print(f'{name} {value:.5g}')
-        if not (folder / 'config.yaml').exists():
-            return  # It was only tried out.
         model.save(folder / 'model.safetensors')
         _write_text(folder / 'metrics.json', json.dumps(figures, indent=1))
         if predictions and len(self.tables) > 2:
@@ -224,6 +229,18 @@ class _Prepared:
             scores = score_table(self.encoding, model, test)
             scores['label'] = test.y.numpy()
             write_scores(scores, folder / 'predictions.csv')
+
+
+@contextmanager
+def _errors_of_trainers() -> Iterator[None]:
+    from lightning.pytorch.utilities.exceptions import (
+        MisconfigurationException,
+    )
+
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ValueError(f"'trainer': {error}") from error
 
 
 def score_table(

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 
 from pyg_featgraph.command import main
+from pyg_featgraph.command.parsers import COMMANDS
 from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import Diamonds, PlantedInteractions
 from pyg_featgraph.explain import glider
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import FM, FieldModel
+from pyg_featgraph.nn.config import Configurable
 from pyg_featgraph.training import predict
 from pyg_featgraph.training.state import KeepState
 
@@ -227,6 +229,29 @@ def test_a_search(source, tmp_path, capfd):
     assert 'AIMOptions belong to the model AIM (got FIVES)' in error
 
 
+def test_a_trial_leaves_no_trace(result, tmp_path, capfd):
+    before = {path: path.read_bytes() for path in result.iterdir()}
+    args = ['--config', str(result / 'config.yaml')]
+    args += ['--trainer.fast_dev_run', 'true', '--training.lr', '1']
+    assert main(['train', *args]) == 0
+    assert {path: path.read_bytes() for path in result.iterdir()} == before
+
+
+def test_models_of_ones_own(source, tmp_path, monkeypatch):
+    code = 'from pyg_featgraph.nn import FM\nclass Mine(FM):\n    pass\n'
+    (tmp_path / 'models_of_mine.py').write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    args = ['--config', str(source / 'run.yaml'), *QUIET]
+    args += ['--model', 'models_of_mine.Mine', '--output', str(tmp_path)]
+    assert main(['train', *args]) == 0
+    # As in another process:
+    monkeypatch.delitem(sys.modules, 'models_of_mine')
+    monkeypatch.delitem(Configurable._registry, 'models_of_mine.Mine')
+    scores = str(tmp_path / 'scores.csv')
+    table = str(source / 'all.csv')
+    assert main(['score', str(tmp_path), table, '-o', scores]) == 0
+
+
 def test_files_of_parts_and_other_tasks(tmp_path, capfd):
     frame = pd.DataFrame(
         {'a': [*'xyz'] * 40, 'b': range(120), 'weight': [1.0, 2.0] * 60}
@@ -284,6 +309,10 @@ WRONG = {
     ),
     'a column': (['--schema.fields', '{Q: {}}'], r"no columns \['Q'\] among"),
     'a label': (['--schema.label', 'lable'], 'lable'),
+    'an argument of a trainer': (
+        ['--trainer.accelerator', 'cpu', '--trainer.devices', '0'],
+        "'trainer': ",
+    ),
     'shares': (['--split.test', '0.95'], "'valid' and 'test' must be shares"),
 }
 
@@ -294,7 +323,7 @@ def test_mistakes_have_one_line(name, source, tmp_path, capfd):
     config = ['--config', source / 'run.yaml', '--output', tmp_path / 'out']
     error = fails(capfd, 'train', *config, *args)
     assert re.search(message, error)
-    assert not (tmp_path / 'out').exists()
+    assert not (tmp_path / 'out' / 'config.yaml').exists()
 
 
 def test_mistakes_in_files_and_folders(source, tmp_path, capfd):
@@ -313,6 +342,20 @@ def test_mistakes_in_files_and_folders(source, tmp_path, capfd):
         assert 'holds no result' in fails(capfd, name, tmp_path)
     assert 'holds no result' in fails(capfd, 'score', tmp_path, 'x.csv')
     assert 'there is no command' in fails(capfd, 'trian')
+
+
+def test_without_its_extra(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, 'jsonargparse', None)
+    error = fails(capfd, 'train', '--help')
+    assert "pip install 'pyg-featgraph[cli]'" in error
+
+
+def test_commands_are_listed(capfd):
+    assert main(['--help']) == main([]) == 0
+    out, err = capfd.readouterr()
+    assert err == ''
+    for name in COMMANDS:
+        assert re.search(f'^  {name} ', out, re.MULTILINE)
 
 
 @pytest.mark.parametrize('name', ['train', 'search', 'score'])
