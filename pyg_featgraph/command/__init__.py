@@ -6,9 +6,10 @@ r"""The command :obj:`featgraph`: trainings, searches and what comes of them.
     featgraph interactions runs/mine | head
     featgraph score runs/mine new.csv -o scores.csv
 
-A configuration has the sections of :func:`~pyg_featgraph.command.training.train` or
-:func:`~pyg_featgraph.command.training.search`. Classes stand with their options; what is
-not there has its default:
+A configuration has the sections of
+:func:`~pyg_featgraph.command.training.train` or
+:func:`~pyg_featgraph.command.training.search`. Classes stand with their
+options; what is not there has its default:
 
 .. code-block:: yaml
 
