@@ -100,8 +100,11 @@ class Encoding:
     def save(self, directory: Path) -> None:
         r"""Writes the files of a result that hold it."""
         self.encoder.save(directory / 'encoder.parquet')
+        path = directory / 'crosses.parquet'
         if self.crosses is not None:
-            self.crosses.save(directory / 'crosses.parquet')
+            self.crosses.save(path)
+        else:
+            path.unlink(missing_ok=True)  # Of an earlier run.
 
     @classmethod
     def load(cls, directory: Path) -> Encoding:

@@ -208,6 +208,8 @@ class _Prepared:
         class WriteFirst(Callback):
             def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
                 if trainer.is_global_zero and not trainer.fast_dev_run:
+                    for name in ('metrics.json', 'predictions.csv'):
+                        (folder / name).unlink(missing_ok=True)
                     _write_text(folder / 'config.yaml', config)
                     encoding.save(folder)
 
@@ -227,7 +229,8 @@ class _Prepared:
         if predictions and len(self.tables) > 2:
             test: Any = self.tables[2]
             scores = score_table(self.encoding, model, test)
-            scores['label'] = test.y.numpy()
+            y, classes = test.y.numpy(), self.encoding.encoder.classes
+            scores['label'] = [classes[int(i)] for i in y] if classes else y
             write_scores(scores, folder / 'predictions.csv')
 
 

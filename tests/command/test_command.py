@@ -126,13 +126,14 @@ def test_a_killed_training_goes_on(
 
     args = ['train', '--config', source / 'run.yaml', '--output', tmp_path]
     args = [*map(str, args), '--predictions', *QUIET]
+    (tmp_path / 'metrics.json').write_text('{}')
     monkeypatch.setattr(KeepState, 'on_train_batch_end', kill)
     with pytest.raises(SystemExit) as stop:
         main(args)
     monkeypatch.undo()
     assert stop.value.code == 128 + signal.SIGTERM
     assert 'after 5 steps' in capfd.readouterr().err
-    assert not (tmp_path / 'metrics.json').exists()
+    assert not (tmp_path / 'metrics.json').exists()  # Nor that of before.
     # The folder itself knows how to go on:
     again = ['train', '--config', str(tmp_path / 'config.yaml'), '--resume']
     assert main(again) == 0
@@ -202,6 +203,10 @@ def test_glider_and_crosses_of_it(result, source, tmp_path, monkeypatch):
     table = str(source / 'all.csv')
     assert main(['score', str(tmp_path), table, '-o', scores]) == 0
     assert len(pd.read_csv(scores)) == 600
+    # Another run takes the place of all of it:
+    config += ['--crosses', 'null']
+    assert main(['train', *config, '--output', str(tmp_path)]) == 0
+    assert not (tmp_path / 'crosses.parquet').exists()
 
 
 def test_a_search(source, tmp_path, capfd):
@@ -276,6 +281,8 @@ def test_files_of_parts_and_other_tasks(tmp_path, capfd):
         )
     names = list(pd.read_csv(tmp_path / 'multiclass' / 'predictions.csv'))
     assert names == ['one', 'three', 'two', 'label']
+    labels = pd.read_csv(tmp_path / 'multiclass' / 'predictions.csv')['label']
+    assert labels.tolist() == frame['kind'][100:].tolist()
     assert 'valid_rmse' in figures(tmp_path / 'regression')
     capfd.readouterr()
     # Labels of other rows need not be known ones, nor be there:
