@@ -22,7 +22,6 @@ import torch
 from common import report, spread, time_interleaved
 from sklearn.metrics import roc_auc_score
 from tables import load_planted
-from tqdm import tqdm
 
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import PlantedInteractions
@@ -36,6 +35,7 @@ from pyg_featgraph.nn import (
     TopM,
     UniformEdge,
 )
+from pyg_featgraph.progress import progress_bar
 from pyg_featgraph.training import fit, predict
 
 SMALL = {'hidden_channels': 32, 'num_layers': 2}
@@ -95,7 +95,7 @@ def quality(args):
         if (operator, edge, seed) not in done
     ]
     data = {}
-    for operator, edge, seed in tqdm(todo):
+    for operator, edge, seed in progress_bar(todo):
         if seed not in data:
             planted = PlantedInteractions(args.rows, seed=seed)
             *parts, schema, planted = load_planted(planted)

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from comparison import settings, tasks
 from comparison.registry import contestant
 from comparison.tables import SOURCES, cut, read_file
 from pyg_featgraph.files import read_json, write_json
+from pyg_featgraph.progress import progress_bar, say
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,9 @@ def run(function, calls, jobs, what):
     work = Parallel(jobs, return_as='generator_unordered')(
         delayed(_attempt)(function, args) for args in calls
     )
-    for message in tqdm(work, what, len(calls)):
+    for message in progress_bar(work, desc=what, total=len(calls)):
         if message:
-            tqdm.write(message)
+            say(message)
 
 
 def _attempt(function, args):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from pyg_featgraph.data import FieldSchema
 from pyg_featgraph.datasets.planted_columns import (
@@ -29,6 +28,7 @@ from pyg_featgraph.datasets.planted_logits import (
     solve_intercept,
 )
 from pyg_featgraph.datasets.planted_text import write_text
+from pyg_featgraph.progress import progress_bar
 
 # Rows are drawn in blocks of this size, each from a generator of its own, so
 # that a row is the same whatever the number of rows or the size of chunks:
@@ -311,7 +311,7 @@ class PlantedInteractions:
         if num_rows < 1:
             raise ValueError(f"'num_rows' must be positive (got {num_rows})")
         blocks = self._blocks(0, num_rows)
-        with tqdm(total=num_rows, unit='row', disable=not progress) as bar:
+        with progress_bar(total=num_rows, unit='row', enabled=progress) as bar:
             write_text(Path(path), self.columns, blocks, self.truth, bar.update)
 
     def _stop(self, nrows: int | None, start: int) -> int:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
-from tqdm import tqdm
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.explain.local import LocalInteractions, LocalRecord
@@ -26,6 +25,7 @@ from pyg_featgraph.explain.mlp import fit_mlps
 from pyg_featgraph.explain.nid import Ranking, gradient_nid, nid
 from pyg_featgraph.explain.perturb.base import Perturbation
 from pyg_featgraph.interactions import Interaction, InteractionSet
+from pyg_featgraph.progress import progress_bar
 
 _SAMPLERS: dict[str, Callable[..., Tensor]] = {
     'lime': lime_masks,
@@ -151,7 +151,7 @@ def madex(
             **mlp_options,
         }
         record = LocalRecord(directory, options, resume)
-    bar = tqdm(total=len(names), unit='row', disable=not progress)
+    bar = progress_bar(total=len(names), unit='row', enabled=progress)
     bar.update(sum(len(x) < 2 for x in names.values()))
 
     def explain(number: int, chunk: list[int]) -> list[LocalInteractions]:

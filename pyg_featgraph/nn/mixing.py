@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyg_featgraph.data import FieldBatch, FieldTable
+from pyg_featgraph.progress import progress_bar
 
 
 @torch.no_grad()
@@ -84,7 +84,7 @@ def swaps(
             (default: :obj:`False`)
     """
     masks = swapped.split(max(1, batch_size // len(base)))
-    for part in tqdm(masks, disable=not progress):
+    for part in progress_bar(masks, enabled=progress):
         yield torch.where(part.unsqueeze(1), other[:, None], base[:, None])
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from pyg_featgraph.data import FieldSchema, to_frame
 from pyg_featgraph.data.bins import quantile_edges
 from pyg_featgraph.data.values import check_frame, to_numbers
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import Interaction, InteractionSet
+from pyg_featgraph.progress import progress_bar
 
 Floats = NDArray[np.float64]
 
@@ -190,7 +190,7 @@ def _statistics(
     out = np.empty((3, math.comb(n, order)))
     prefixes = list(combinations(range(n), order - 1))
     place = 0
-    for prefix in tqdm(prefixes, disable=not progress):
+    for prefix in progress_bar(prefixes, enabled=progress):
         rest = range(prefix[-1] + 1, n)
         if not rest:
             continue

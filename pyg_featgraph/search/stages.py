@@ -10,12 +10,11 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from pyg_featgraph.data import FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.nn import FieldModel
 from pyg_featgraph.nn.config import encode
+from pyg_featgraph.progress import progress_bar
 from pyg_featgraph.training import FitResult, TrainingOptions
 from pyg_featgraph.training.loop import describe_trainer, run, with_limit
 from pyg_featgraph.training.options import split_options
@@ -123,11 +122,11 @@ class Search:
             **describe_trainer(self._trainer_options),
         }
         self._record = RunRecord(directory, fingerprint, resume, folders)
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=num_stages,
             unit='stage',
-            disable=num_stages < 2
-            or not trainer_options.get('enable_progress_bar', True),
+            enabled=num_stages > 1
+            and bool(trainer_options.get('enable_progress_bar', True)),
         )
 
     def __enter__(self) -> Search:
@@ -161,6 +160,7 @@ class Search:
             module,
             self.data,
             directory=self.directory / name,
+            title=f'{module.model.__class__.__name__}, {name}',
             # What an earlier search has left was removed when this one began:
             resume=True,
             **{**self._trainer_options, **changes},

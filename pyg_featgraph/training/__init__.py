@@ -1,7 +1,7 @@
 r"""Training with Lightning: early stopping, checkpoints, search of settings.
 
-:class:`FieldModule` and :class:`FieldDataModule` need Lightning, which is only
-imported where they are asked for.
+:class:`FieldModule`, :class:`FieldDataModule` and :class:`EpochProgress` need
+Lightning, which is only imported where they are asked for.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,10 @@ from pyg_featgraph.training.tune_space import default_space, split_settings
 if TYPE_CHECKING:
     from pyg_featgraph.training.datamodule import FieldDataModule
     from pyg_featgraph.training.module import FieldModule
+    from pyg_featgraph.training.progress import EpochProgress
 
 __all__ = [
+    'EpochProgress',
     'FieldDataModule',
     'FieldModule',
     'FitResult',
@@ -39,7 +41,7 @@ def __getattr__(name: str) -> Any:
     require('lightning.pytorch', 'train')
     from pyg_featgraph.training.datamodule import FieldDataModule
     from pyg_featgraph.training.module import FieldModule
+    from pyg_featgraph.training.progress import EpochProgress
 
-    return {'FieldDataModule': FieldDataModule, 'FieldModule': FieldModule}[
-        name
-    ]
+    classes = (EpochProgress, FieldDataModule, FieldModule)
+    return {cls.__name__: cls for cls in classes}[name]

@@ -81,17 +81,19 @@ def run(
     *,
     directory: str | os.PathLike[str],
     resume: bool = False,
+    title: str | None = None,
     **trainer_options: Any,
 ) -> FitResult:
     r"""Trains a module as :func:`~pyg_featgraph.training.fit` does, where the
-    arguments are described, and as stages of searches do.
+    arguments are described, and as stages of searches do; with a
+    :obj:`title` that is shown instead of the class of the model.
     """
     require('lightning.pytorch', 'train')
     from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
     from pyg_featgraph.training.record import RunRecord
 
-    trainer_options = with_limit(trainer_options, 20)
+    trainer_options = _with_progress(with_limit(trainer_options, 20), title)
     for name, allowed in EXCLUDED.items():
         if trainer_options.get(name, allowed) != allowed:
             raise ValueError(
@@ -218,8 +220,7 @@ def _make_trainer(
     from pyg_featgraph.training.averaging import AverageWeights
 
     callbacks, plugins = (
-        [*x] if isinstance(x, list | tuple) else [] if x is None else [x]
-        for x in (options.get('callbacks'), options.get('plugins'))
+        _as_list(options.get(name)) for name in ('callbacks', 'plugins')
     )
     if not any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         plugins.append(checkpoint_io)
@@ -249,6 +250,27 @@ def _make_trainer(
         'plugins': plugins,
     }
     return Trainer(**chosen)
+
+
+def _with_progress(
+    options: Mapping[str, Any], title: str | None
+) -> dict[str, Any]:
+    from lightning.pytorch.callbacks import ProgressBar
+
+    from pyg_featgraph.training.progress import EpochProgress
+
+    callbacks = _as_list(options.get('callbacks'))
+    if options.get('enable_progress_bar', True) and not any(
+        isinstance(callback, ProgressBar) for callback in callbacks
+    ):
+        callbacks.append(EpochProgress(title))
+    return {**options, 'callbacks': callbacks}
+
+
+def _as_list(value: Any) -> list[Any]:
+    if isinstance(value, list | tuple):
+        return [*value]
+    return [] if value is None else [value]
 
 
 def _load(module: FieldModule, path: Path) -> None:

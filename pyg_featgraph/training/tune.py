@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from pyg_featgraph.data import FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.files import read_json, write_json
 from pyg_featgraph.nn import FieldModel
+from pyg_featgraph.progress import progress_bar
 from pyg_featgraph.training.finite import NonFiniteError
 from pyg_featgraph.training.fit import fit
 from pyg_featgraph.training.loop import (
@@ -187,11 +187,11 @@ class _Search:
 
     def run(self, num_trials: int, timeout: float | None) -> TuneResult:
         begin = time.monotonic()
-        with tqdm(
+        with progress_bar(
             total=num_trials,
             initial=min(len(self.done), num_trials),
             unit='trial',
-            disable=not self.trainer_options['enable_progress_bar'],
+            enabled=self.trainer_options['enable_progress_bar'],
         ) as bar:
             while len(self.done) < num_trials:
                 late = time.monotonic() - begin
