@@ -174,14 +174,13 @@ def warn_if_chance_on(model: Any, table: FieldTable) -> None:
         table (FieldTable): The rows, with labels.
     """
     y, weight = cast(Tensor, table.y).double(), table.sample_weight
-    if weight is None:
-        weight = torch.ones_like(y)
+    weight = torch.ones_like(y) if weight is None else weight.double()
     if bool((y == y[0]).all()):
         return
     out = logits_of(model, table).cpu().double()
     area = area_of(model.head, out, y, weight)
     if area is not None:
-        warn_if_chance(model.head, area, y, weight, 'these rows')
+        warn_if_chance(model.head, area, y, weight, 'rows')
 
 
 def _spread(size: Tensor) -> Tensor:

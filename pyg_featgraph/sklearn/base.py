@@ -180,7 +180,7 @@ class FeatGraphEstimator(BaseEstimator):
         """
         params, state, fitted = read_folder(folder, cls.__name__)
         out = cls(**params)
-        vars(out).update(state)
+        out.__dict__.update(state)
         out.model_, out.encoder_, out.validation_rows_ = fitted
         out.model_.eval()
         return out

@@ -159,7 +159,7 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
         if len(self.classes_) < 2:
             raise DataError(
                 f'A classifier needs two classes (got 1 class: '
-                f'{self.classes_[0]!r})'
+                f'{self.classes_.tolist()[0]!r})'
             )
         is_binary = len(self.classes_) == 2
         task = 'binary' if is_binary else 'multiclass'
@@ -229,8 +229,8 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
         if (codes < 0).any():
             at = int(np.flatnonzero(codes < 0)[0])
             raise DataError(
-                f"'y', row {at}: {labels[at]!r} is none of the classes of "
-                f'fit(), which are {self.classes_.tolist()[:8]}'
+                f"'y', row {at}: {labels.tolist()[at]!r} is none of the "
+                f'classes of fit(), which are {self.classes_.tolist()[:8]}'
             )
         return np.asarray(codes, np.float64)
 
@@ -238,11 +238,12 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
         chosen = self.class_weight
         if chosen is None or isinstance(chosen, str):
             return chosen
-        return {
-            int(code): float(weight)
-            for code, weight in zip(
-                self._encode_labels(np.array([*chosen])),
-                chosen.values(),
-                strict=True,
+        classes = self.classes_.tolist()
+        found = {i: chosen[c] for i, c in enumerate(classes) if c in chosen}
+        # A class of one fold may be absent from another:
+        if len(found) < min(len(chosen), len(classes)):
+            raise ValueError(
+                f"'class_weight' has the classes {[*chosen][:8]}, but those of "
+                f'the labels are {classes[:8]}'
             )
-        }
+        return found
