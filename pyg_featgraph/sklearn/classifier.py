@@ -213,6 +213,9 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
                 f'{self.__class__.__name__} requires y to be passed, but the '
                 'target y is None'
             )
+        if isinstance(y, pd.Series) and not y.hasnans:
+            # Integers and truth values of pandas stay what they are:
+            y = np.array(y.tolist())
         labels = column_or_1d(y, warn=True)
         missing = np.flatnonzero(pd.isna(labels))
         if len(missing):

@@ -2,6 +2,7 @@ r"""What estimators are given: tables of any kind, and rows for validation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,9 @@ def _is_array(X: Any) -> bool:
     if isinstance(X, np.ndarray):
         return X.dtype.names is None
     is_table = hasattr(X, '__arrow_c_stream__') or hasattr(X, '__dataframe__')
-    is_list = isinstance(X, list | tuple) or hasattr(X, '__array__')
-    return issparse(X) or (is_list and not is_table)
+    if isinstance(X, list | tuple):
+        return not (X and isinstance(X[0], Mapping))
+    return issparse(X) or (hasattr(X, '__array__') and not is_table)
 
 
 def split_rows(

@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from scipy.sparse import csr_array
@@ -327,6 +329,31 @@ def test_arrays(data):
     assert model.interactions(top=1)[0].fields == ('x0', 'x1')
     with pytest.raises(TypeError, match='Sparse data was passed'):
         model.fit(csr_array(np.eye(600)), y)
+
+
+@pytest.mark.parametrize(
+    ('make', 'expected'),
+    [
+        (np.array, [False, True]),
+        (list, [False, True]),
+        (pd.Series, [False, True]),
+        (lambda y: pd.Series(y, dtype='boolean'), [False, True]),
+        (lambda y: pd.Series(y).astype('Int64'), [0, 1]),
+        (lambda y: pd.Series(np.where(y, 'b', 'a'), dtype='category'), 'ab'),
+        (lambda y: pl.Series(np.where(y, 'b', 'a')), 'ab'),
+        (lambda y: pa.chunked_array([y]), [False, True]),
+        (torch.tensor, [False, True]),
+    ],
+)
+def test_labels_of_any_type(make, expected):
+    y = np.arange(20) % 3 == 0
+    df = pd.DataFrame({'a': 10.0 * y, 'b': np.arange(20) % 2})
+    options = {'schema_options': {'kind': 'categorical'}, 'max_epochs': 20}
+    model = FeatGraphClassifier(**{**SMALL, **options}).fit(df, make(y))
+    classes = model.classes_.tolist()
+    assert classes == [*expected]
+    assert [*map(type, classes)] == [*map(type, expected)]
+    assert model.predict(df).tolist() == [classes[int(k)] for k in y]
 
 
 def test_missing_and_unseen_values(fitted, data):
