@@ -196,6 +196,16 @@ def _train(
     return FitResult(metrics, state.history, checkpoint, model_path)
 
 
+def _warn_if_chance(
+    module: FieldModule, data: FieldDataModule, metrics: Mapping[str, float]
+) -> None:
+    if 'valid_auc' not in metrics:
+        return
+    y, weight = cast(Tensor, data.valid.y), data.valid.sample_weight
+    area = metrics['valid_auc']
+    warn_if_chance(module.model.head, area, y, weight, 'validation rows')
+
+
 def with_limit(options: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:
     r"""The arguments of a trainer, with a number of epochs where they say
     nothing of its end.
@@ -251,16 +261,6 @@ def _make_trainer(
         'plugins': plugins,
     }
     return Trainer(**chosen)
-
-
-def _warn_if_chance(
-    module: FieldModule, data: FieldDataModule, metrics: Mapping[str, float]
-) -> None:
-    if 'valid_auc' not in metrics:
-        return
-    y, weight = cast(Tensor, data.valid.y), data.valid.sample_weight
-    area = metrics['valid_auc']
-    warn_if_chance(module.model.head, area, y, weight, 'validation rows')
 
 
 def _load(module: FieldModule, path: Path) -> None:
