@@ -40,8 +40,7 @@ def read_table(estimator: Any, X: Any, reset: bool = False) -> pd.DataFrame:
             estimator=estimator,
         )
         validate_data(estimator, X, reset=reset, skip_check_array=True)
-        # An array of objects may hold columns of numbers:
-        frame = to_frame(X).infer_objects()
+        frame = to_frame(X)
     else:
         frame = to_frame(X)
         validate_data(estimator, frame, reset=reset, skip_check_array=True)

@@ -356,6 +356,45 @@ def test_labels_of_any_type(make, expected):
     assert model.predict(df).tolist() == [classes[int(k)] for k in y]
 
 
+TABLES = {
+    'polars': pl.from_pandas,
+    'lazy': lambda df: pl.from_pandas(df).lazy(),
+    'arrow': pa.Table.from_pandas,
+    'dictionary': lambda df: df.to_dict('list'),
+    'records': lambda df: df.to_dict('records'),
+    'structured': lambda df: df.to_records(index=False),
+}
+
+
+@pytest.mark.parametrize('kind', TABLES)
+def test_tables_of_any_library(kind, fitted, data):
+    table = TABLES[kind](data[0])
+    expected = fitted.predict_proba(data[0])
+    np.testing.assert_array_equal(fitted.predict_proba(table), expected)
+    own = clone(fitted).fit(table, data[1])
+    assert own.feature_names_in_.tolist() == [*data[0].columns]
+    np.testing.assert_array_equal(own.predict_proba(data[0]), expected)
+
+
+def test_a_tensor_frame(data):
+    stype = pytest.importorskip('torch_frame').stype
+    from torch_frame.data import Dataset
+
+    kinds = {'price': stype.numerical, 'colour': stype.categorical}
+    df = data[0][[*kinds]]
+    frame = Dataset(df, kinds).materialize().tensor_frame
+    model = FeatGraphClassifier(**SMALL).fit(frame, data[1])
+    assert {*model.feature_names_in_} == {*kinds}
+    assert model.score(frame, data[1]) > 0.8
+
+
+def test_names_of_columns_that_are_numbers(data):
+    df = data[0].set_axis(range(4), axis=1)
+    model = FeatGraphClassifier(**{**SMALL, 'max_epochs': 1}).fit(df, data[1])
+    assert model.columns_ == ['0', '1', '2', '3']
+    assert model.predict(df).shape == (600,)
+
+
 def test_missing_and_unseen_values(fitted, data):
     df = data[0].copy()
     df.loc[:100, 'price'] = np.nan
