@@ -82,7 +82,9 @@ def split_rows(
         )
     if not are_classes:
         rank = np.argsort(np.argsort(y, kind='stable'))
-        y = rank * int(np.clip(round(fraction * len(y)), 2, 10)) // len(y)
+        # Tenths, or fewer parts if rows are few; of two rows at least:
+        num_parts = min(max(round(fraction * len(y)), 2), 10, len(y) // 2)
+        y = rank * num_parts // len(y)
     order = np.random.default_rng(seed).permutation(len(y))
     order = order[np.argsort(y[order], kind='stable')]
     _, first, size = np.unique(y[order], return_index=True, return_counts=True)

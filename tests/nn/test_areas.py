@@ -81,6 +81,13 @@ def test_when_it_warns(area, num_rows, warns):
     assert [str(x.message)[:10] for x in caught] == ['The AUC of'] * warns
 
 
+def test_rows_without_weight_are_none():
+    y = torch.arange(3000).remainder(3).float()
+    weight = torch.where((y < 2) & (torch.arange(3000) < 150), 1.0, 0.0)
+    with pytest.warns(UserWarning, match='AUC of 100 rows'):
+        warn_if_chance(RankingHead(), 0.6, y, weight, 'rows')
+
+
 def test_several_classes_have_the_error_of_each():
     y = torch.arange(90).remainder(3).float()
     error = chance_error((y == 0).float(), torch.ones(90))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pyg_featgraph.data import FieldSchema
+from pyg_featgraph.data import FieldEncoder, FieldSchema
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.nn import FM
 from pyg_featgraph.sklearn import FeatGraphClassifier, FeatGraphRegressor
@@ -104,6 +104,21 @@ def test_parts_of_two_estimators(saved, tmp_path):
     FeatGraphClassifier(**SMALL).fit(df[['a']], y).save(tmp_path)
     (tmp_path / MODEL).write_bytes((saved[1] / MODEL).read_bytes())
     with pytest.raises(DataError, match='different fields'):
+        FeatGraphClassifier.load(tmp_path)
+
+
+def test_a_save_that_fails_leaves_no_mixture(saved, tmp_path, monkeypatch):
+    df, y = make_table()
+    saved[0].save(tmp_path)
+    other = FeatGraphClassifier(**SMALL, random_state=1).fit(df, y)
+
+    def fail(*args):
+        raise OSError
+
+    monkeypatch.setattr(FieldEncoder, 'save', fail)
+    with pytest.raises(OSError):  # noqa: PT011
+        other.save(tmp_path)
+    with pytest.raises(DataError, match=f"'{ESTIMATOR}' is missing"):
         FeatGraphClassifier.load(tmp_path)
 
 

@@ -20,7 +20,7 @@ from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from pyg_featgraph.data import FieldSchema
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.nn import DNN, FM, GraphFM
+from pyg_featgraph.nn import DNN, FM, GraphFM, joint_effects
 from pyg_featgraph.sklearn import FeatGraphClassifier, FeatGraphRegressor
 
 SMALL = {
@@ -226,6 +226,15 @@ def test_importances_are_those_of_columns(fitted, numbers):
         assert len(model.model_.info.names) > len(share) == 4
         price, colour, day, noise = share
         assert price > colour > max(day, noise) > 0
+        effects = joint_effects(
+            model.model_,
+            model.validation_rows_,
+            [(i,) for i in range(model.model_.info.num_fields)],
+            512,
+        ).mean(dim=1)
+        parts = [x.startswith('day.') for x in model.model_.info.names]
+        expected = effects[torch.tensor(parts)].sum() / effects.sum()
+        assert day == pytest.approx(float(expected))
 
 
 def test_interactions(fitted, data):
