@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import ArrayLike, NDArray
+from pandas.api.extensions import ExtensionDtype
 from sklearn.base import ClassifierMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -69,8 +70,7 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
             gives all classes the same total. (default: :obj:`None`)
         validation_fraction (float, optional): The share of rows that
             decide when the training ends and which epoch is the best,
-            the same of each class.
-            (default: :obj:`.1`)
+            the same of each class. (default: :obj:`.1`)
         random_state (int, optional): The seed of weights, batches and
             validation rows. (default: :obj:`0`)
         device (str, optional): What the model is trained on, as the
@@ -82,7 +82,8 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
         verbose (bool, optional): Whether to show the progress.
             (default: :obj:`False`)
 
-    Beside the attributes of both estimators:
+    Beside the attributes of
+    :class:`~pyg_featgraph.sklearn.base.FeatGraphEstimator`:
 
     Attributes:
         classes_ (numpy.ndarray): The classes.
@@ -213,7 +214,11 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
                 f'{self.__class__.__name__} requires y to be passed, but the '
                 'target y is None'
             )
-        if isinstance(y, pd.Series) and not y.hasnans:
+        if (
+            isinstance(y, pd.Series)
+            and isinstance(y.dtype, ExtensionDtype)
+            and not y.hasnans
+        ):
             # Integers and truth values of pandas stay what they are:
             y = np.array(y.tolist())
         labels = column_or_1d(y, warn=True)

@@ -60,8 +60,7 @@ class FeatGraphRegressor(RegressorMixin, FeatGraphEstimator):
             *e.g.*, :obj:`{"min_count": 5}`. (default: none)
         validation_fraction (float, optional): The share of rows that
             decide when the training ends and which epoch is the best,
-            the same of low and high labels.
-            (default: :obj:`.1`)
+            the same of low and high labels. (default: :obj:`.1`)
         random_state (int, optional): The seed of weights, batches and
             validation rows. (default: :obj:`0`)
         device (str, optional): What the model is trained on, as the
@@ -72,6 +71,9 @@ class FeatGraphRegressor(RegressorMixin, FeatGraphEstimator):
             checkpoints go, and stay. (default: a temporary one)
         verbose (bool, optional): Whether to show the progress.
             (default: :obj:`False`)
+
+    Its attributes are those of
+    :class:`~pyg_featgraph.sklearn.base.FeatGraphEstimator`.
     """
 
     _are_classes = False

@@ -20,7 +20,7 @@ from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from pyg_featgraph.data import FieldSchema
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.nn import DNN, FM, GraphFM, joint_effects
+from pyg_featgraph.nn import DNN, FM, GraphFM, joint_effects, models
 from pyg_featgraph.sklearn import FeatGraphClassifier, FeatGraphRegressor
 
 SMALL = {
@@ -190,6 +190,25 @@ def test_models_and_their_options(model, data):
     assert type(out.model_) is (GraphFM if model == 'GraphFM' else FM)
     assert out.model_.config['embedding_dim'] == 4
     assert out.model_.members == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', models.__all__)
+def test_every_model_has_every_task(name, data, tmp_path):
+    df, y = data
+    options = {'max_epochs': 1, 'device': 'cpu', 'members': 2}
+    for cls, labels in (
+        (FeatGraphClassifier, y),
+        (FeatGraphClassifier, df['colour']),
+        (FeatGraphRegressor, df['price']),
+    ):
+        model = cls(name.lower(), **options).fit(df, labels)
+        assert type(model.model_).__name__ == name
+        assert model.feature_importances_.sum() == pytest.approx(1)
+        expected = model.predict(df).tolist()
+        model.save(tmp_path)
+        for other in (cls.load(tmp_path), pickle.loads(pickle.dumps(model))):
+            assert other.predict(df).tolist() == expected
 
 
 def test_unknown_model(data):
