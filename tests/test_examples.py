@@ -183,3 +183,27 @@ def test_black_box_example(data, model, tmp_path):
     assert list(crosses.get_feature_names_out()) == [
         ' x '.join(x.fields) for x in kept
     ]
+
+
+@pytest.mark.parametrize('data', ['built-in', slow('csv')])
+def test_estimator_example(data, tmp_path):
+    folder = tmp_path / 'out'
+    args = ['--no-progress', '--epochs', 1, '--output', folder]
+    args += ['--model', 'fm', '--members', 2]
+    if data == 'csv':
+        df = PlantedInteractions(
+            1500, {2: 1}, num_numeric=2, num_categorical=3
+        ).frame()
+        df.to_csv(tmp_path / 'table.csv', index=False)
+        args += ['--data', tmp_path / 'table.csv', '--label', 'I1']
+        args += ['--regression']
+    else:
+        args += ['--rows', 1500]
+    out = run_example('estimator.py', *args)
+    figures = ['R2'] if data == 'csv' else ['accuracy', 'AUC']
+    for name in figures:
+        assert re.search(rf'^{name} +-?0\.\d{{4}}$', out, re.MULTILINE)
+    assert out.startswith('1 epochs\n epoch  train_loss  valid_loss')
+    assert ('planted' in out) == (data == 'built-in')
+    names = {x.name for x in folder.iterdir()}
+    assert names > {'model.safetensors', 'encoder.parquet'}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from pyg_featgraph.data import FieldGraphLoader, FieldTable
+from pyg_featgraph.data import FieldTable
 from pyg_featgraph.errors import require
 from pyg_featgraph.nn import FieldModel
+from pyg_featgraph.nn.logits import logits_of
 from pyg_featgraph.training.loop import FitResult, run
 from pyg_featgraph.training.options import TrainingOptions, split_options
 
@@ -78,7 +78,6 @@ def fit(
     return run(module, data, directory=directory, resume=resume, **rest)
 
 
-@torch.no_grad()
 def predict(
     model: FieldModel, table: FieldTable, batch_size: int = 4096
 ) -> Tensor:
@@ -92,12 +91,4 @@ def predict(
         batch_size (int, optional): The number of rows at a time.
             (default: :obj:`4096`)
     """
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    outs = [
-        model.head.predict(model(batch.to(device))).cpu()
-        for batch in FieldGraphLoader(table, batch_size)
-    ]
-    model.train(was_training)
-    return torch.cat(outs)
+    return model.head.predict(logits_of(model, table, batch_size)).cpu()

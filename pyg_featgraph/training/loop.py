@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor
 
 from pyg_featgraph.errors import require
 from pyg_featgraph.html import html_table
+from pyg_featgraph.nn.areas import warn_if_chance
 from pyg_featgraph.training.options import describe
 
 if TYPE_CHECKING:
@@ -53,7 +56,10 @@ class FitResult:
             if given, the test rows: of two classes :obj:`valid_auc`,
             :obj:`valid_loss`, :obj:`test_auc` and :obj:`test_loss`, and
             whatever else was asked for.
-        num_epochs (int): The number of epochs that were run.
+        history (list of dict): What there is to tell of each epoch that was
+            run: its number from 1 on as :obj:`epoch`, the mean loss of its
+            steps as :obj:`train_loss`, and the figures on the validation rows
+            after it.
         checkpoint (pathlib.Path, optional): The training state of the best
             epoch, if there was an epoch.
         model_path (pathlib.Path, optional): The best model, written by
@@ -62,9 +68,14 @@ class FitResult:
     """
 
     metrics: dict[str, float]
-    num_epochs: int
+    history: list[dict[str, float]]
     checkpoint: Path | None
     model_path: Path | None
+
+    @property
+    def num_epochs(self) -> int:
+        r"""The number of epochs that were run."""
+        return len(self.history)
 
     def _repr_html_(self) -> str:
         return html_table(
@@ -182,18 +193,28 @@ def _train(
             raise stop.as_exit(message) from None
     module.model.cpu()
     if record is None:
-        return FitResult(metrics, trainer.current_epoch, None, None)
+        return FitResult(metrics, state.history, None, None)
     if trainer.is_global_zero:
         module.model.save(model_path)
-    num_epochs = state.num_epochs
+        _warn_if_chance(module, data, metrics)
     record.finish(
         {
             'metrics': metrics,
-            'num_epochs': num_epochs,
+            'history': state.history,
             'checkpoint': None if checkpoint is None else checkpoint.name,
         }
     )
-    return FitResult(metrics, num_epochs, checkpoint, model_path)
+    return FitResult(metrics, state.history, checkpoint, model_path)
+
+
+def _warn_if_chance(
+    module: FieldModule, data: FieldDataModule, metrics: Mapping[str, float]
+) -> None:
+    if 'valid_auc' not in metrics:
+        return
+    y, weight = cast(Tensor, data.valid.y), data.valid.sample_weight
+    area = metrics['valid_auc']
+    warn_if_chance(module.model.head, area, y, weight, 'validation rows')
 
 
 def with_limit(options: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:

@@ -2,7 +2,6 @@ r"""Figures of a whole table, in double precision, and which a head has."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from pyg_featgraph.nn.areas import auc, concordance, mean_auc
 from pyg_featgraph.nn.heads import (
     BinaryHead,
     Head,
@@ -84,74 +84,6 @@ class ExactMean(Metric):
         return self.total / self.weight
 
 
-def auc(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    r"""The share of pairs of a positive and a negative row, by the product of
-    their weights, that scores put in the right order, ties counting half: the
-    area under the ROC curve. With a single class it is NaN.
-    """
-    _, value = torch.unique(scores, return_inverse=True)
-    positive = y > 0.5
-    zero = scores.new_zeros(int(value.max()) + 1)
-    positives = zero.index_add(0, value, weight * positive)
-    negatives = zero.index_add(0, value, weight * ~positive)
-    num_pairs = positives.sum() * negatives.sum()
-    if num_pairs == 0:
-        warnings.warn(
-            'The rows have a single class, so that they have no AUC',
-            stacklevel=2,
-        )
-    # Of the negatives with a lower score, and with the same one:
-    twice = (2 * negatives.cumsum(0) - negatives) * positives
-    return twice.sum() / (2 * num_pairs)
-
-
-def mean_auc(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    r"""The mean over classes of the AUC of each against all others; a class
-    without rows does not count.
-    """
-    areas = [
-        auc(scores[:, int(c)], (y == c).double(), weight)
-        for c in torch.unique(y)
-    ]
-    return torch.stack(areas).mean()
-
-
-def concordance(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-    r"""The share of pairs of rows with different labels, by the product of
-    their weights, that scores put in the right order, ties counting half; of
-    labels 0 and 1 it is the AUC.
-    """
-    _, y = torch.unique(y, return_inverse=True)
-    _, s = torch.unique(scores, return_inverse=True)
-    # From the lowest label on, and of equal labels the highest score first,
-    # so that no pair of equal labels is in order:
-    order = torch.argsort(y * (int(s.max()) + 1) - s)
-    y, s, w = y[order], s[order], weight[order]
-    num_rows, size = len(y), 1
-    row = torch.arange(num_rows, device=y.device)
-    right = tied = w.new_zeros(())
-    # Pairs of an earlier and a later row, by the smallest block of 2, 4, 8, ...
-    # rows in which both are:
-    while size < num_rows:
-        key = (row // (2 * size)) * num_rows + s
-        _, value = torch.unique(key, return_inverse=True)
-        is_late = (row // size) % 2 == 1
-        zero = w.new_zeros(int(value.max()) + 1)
-        early = zero.index_add(0, value, w * ~is_late)
-        late = zero.index_add(0, value, w * is_late)
-        block = zero.long().index_copy(0, value, row // (2 * size))
-        start = torch.searchsorted(block, block)
-        below = torch.nn.functional.pad(early.cumsum(0), (1, 0))
-        right = right + (late * (below[:-1] - below[start])).sum()
-        tied = tied + (late * early).sum()
-        size *= 2
-    # Without ties of score between rows of equal labels:
-    _, same = torch.unique(y * num_rows + s, return_inverse=True)
-    tied = tied - (_square_of_sums(w, same) - w.square().sum()) / 2
-    num_pairs = (w.sum().square() - _square_of_sums(w, y)) / 2
-    return (right + tied / 2) / num_pairs
-
-
 def accuracy(p: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     r"""The share of rows whose class has the highest probability."""
     return weighted_mean(p.argmax(dim=1) == y, weight)
@@ -191,8 +123,3 @@ def figures_of(head: Head) -> dict[str, ExactFigure]:
         if isinstance(head, kind):
             return {k: ExactFigure(*x) for k, x in figures.items()}
     return {}
-
-
-def _square_of_sums(w: Tensor, group: Tensor) -> Tensor:
-    sums = w.new_zeros(int(group.max()) + 1).index_add(0, group, w)
-    return sums.square().sum()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning import pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import replacing
@@ -43,7 +44,12 @@ class KeepState(Checkpoint):
         self.best = directory / 'best.ckpt'
         self.options = options
         self.guard = guard
-        self.num_epochs = 0
+        #: The figures of each epoch.
+        self.history: list[dict[str, float]] = []
+        # The sum of the losses of the steps of this epoch, and their number:
+        self._loss: Tensor | float = 0.0
+        self._num_steps = 0
+        self._valid: dict[str, float] = {}
         self._best_score: float | None = None
         self._should_stop = False
         self._at_end_of_epoch = False
@@ -54,7 +60,10 @@ class KeepState(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            'num_epochs': self.num_epochs,
+            'history': self.history,
+            'loss': float(self._loss),
+            'num_steps': self._num_steps,
+            'valid': self._valid,
             'best_score': self._best_score,
             'should_stop': self._should_stop,
             'at_end_of_epoch': self._at_end_of_epoch,
@@ -62,7 +71,10 @@ class KeepState(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.num_epochs = state_dict['num_epochs']
+        self.history = state_dict['history']
+        self._loss = state_dict['loss']
+        self._num_steps = state_dict['num_steps']
+        self._valid = state_dict['valid']
         self._best_score = state_dict['best_score']
         if self._best_score is not None and not self.best.exists():
             raise DataError(
@@ -124,6 +136,9 @@ class KeepState(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
+        # Not as a number yet, for which a device would have to wait:
+        self._loss = outputs['loss'] + self._loss
+        self._num_steps += 1
         if not self._can_save_within(trainer, batch_idx):
             return
         must_stop = self._must_stop(trainer)
@@ -132,10 +147,21 @@ class KeepState(Checkpoint):
         if must_stop:
             self.guard.raise_received()
 
+    def on_validation_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> None:
+        if trainer.state.fn == 'fit' and not trainer.sanity_checking:
+            figures = trainer.callback_metrics.items()
+            self._valid = {k: float(x) for k, x in figures if k != 'train_loss'}
+
     def on_train_epoch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> None:
-        self.num_epochs = trainer.current_epoch + 1
+        loss = torch.as_tensor(self._loss / max(self._num_steps, 1))
+        loss = trainer.strategy.reduce(loss, reduce_op='mean')
+        epoch = {'epoch': trainer.current_epoch + 1, 'train_loss': float(loss)}
+        self.history.append({**epoch, **self._valid})
+        self._loss, self._num_steps, self._valid = 0.0, 0, {}
         self._should_stop = trainer.should_stop
         self._at_end_of_epoch = True
         must_stop = self._must_stop(trainer)

@@ -1,8 +1,10 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 from sklearn.metrics import log_loss, roc_auc_score
 
 from pyg_featgraph.data import FieldEncoder
@@ -45,6 +47,36 @@ def test_metrics_are_those_of_the_best_epoch(parts, tmp_path):
     torch.testing.assert_close(
         predict(loaded, parts[2]), predict(model, parts[2])
     )
+
+
+class Losses(Callback):
+    """Keeps the losses of all steps, by epoch."""
+
+    def __init__(self):
+        self.epochs = {}
+
+    def on_train_batch_end(self, trainer, module, outputs, *args):
+        losses = self.epochs.setdefault(trainer.current_epoch + 1, [])
+        losses.append(float(outputs['loss']))
+
+
+def test_history_tells_of_each_epoch(parts, tmp_path):
+    losses = Losses()
+    options = {'max_epochs': 4, 'patience': 4, 'callbacks': [losses]}
+    model = LR(parts[0].info)
+    result = run(model, parts, tmp_path, check_val_every_n_epoch=2, **options)
+    assert [x['epoch'] for x in result.history] == [1, 2, 3, 4]
+    for epoch in result.history:
+        mean = np.mean(losses.epochs[epoch['epoch']])
+        assert epoch['train_loss'] == pytest.approx(mean, rel=1e-5)
+    # Without validation there are no figures, not those of an epoch before:
+    assert [x.keys() - {'epoch', 'train_loss'} for x in result.history] == 2 * [
+        set(),
+        {'valid_loss', 'valid_auc'},
+    ]
+    best = min(x.get('valid_loss', np.inf) for x in result.history)
+    assert best == pytest.approx(result.metrics['valid_loss'], rel=1e-6)
+    assert result.num_epochs == 4
 
 
 def test_finds_a_planted_interaction(tmp_path):

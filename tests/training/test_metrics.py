@@ -3,13 +3,12 @@ import pytest
 import torch
 from sklearn.metrics import log_loss, roc_auc_score
 
+from pyg_featgraph.nn.areas import auc as auc_of
+from pyg_featgraph.nn.areas import concordance, mean_auc
 from pyg_featgraph.training.metrics import (
     ExactFigure,
     ExactMean,
-    concordance,
-    mean_auc,
 )
-from pyg_featgraph.training.metrics import auc as auc_of
 
 
 def auc(scores, labels, num_batches=3):
