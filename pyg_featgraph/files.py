@@ -65,9 +65,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(
-    path: str | os.PathLike[str], mark: str
-) -> Iterator[Path]:
+def replacing_folder(path: str | os.PathLike[str], mark: str) -> Iterator[Path]:
     r"""Gives a temporary folder next to :obj:`path` to write files to. In the
     end it is on the disk and takes the place of :obj:`path`; if the writing
     fails, it is removed.

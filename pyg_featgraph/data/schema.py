@@ -13,8 +13,9 @@ from pandas.api import types as dtypes
 
 from pyg_featgraph.data.dates import PARTS, date_part, varying_parts
 from pyg_featgraph.data.labels import TASKS
-from pyg_featgraph.data.values import check_frame, is_broken, to_objects
+from pyg_featgraph.data.values import check_frame, to_objects
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.serve.scorer.entries import is_broken
 
 KINDS = ('categorical', 'numeric', 'multi', 'vector')
 NUMERIC_OPTIONS = ('transform', 'bins', 'interpolate')

@@ -34,7 +34,8 @@ class Decomposed(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return _FORMULAS.get(func, func)(*args, **(kwargs or {}))
+        formula: Any = _FORMULAS.get(func, func)
+        return formula(*args, **(kwargs or {}))
 
 
 def _hadamard_attention(
@@ -60,10 +61,10 @@ def _induced_set_attention(
 ) -> Tensor:
     w = weight.unsqueeze(3)
     product = torch.matmul(x, query.flatten(0, 1).t())
-    product = product.unflatten(2, query.size()[:2])
+    product = product.view(*x.size()[:2], *query.size()[:2])
     alpha = (product * w - threshold).relu() * w
     out = torch.matmul(alpha.flatten(2).mT, x)
-    return out.unflatten(1, query.size()[:2])
+    return out.view(x.size(0), *query.size())
 
 
 def _pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def _pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
     first = to_pairs.div(n, rounding_mode='floor')
     product = x.index_select(1, first) * x.index_select(1, to_pairs % n)
     score = torch.matmul(F.linear(product, weight, bias).relu(), att)
-    return score.index_select(1, to_full).unflatten(1, (n, n))
+    return score.index_select(1, to_full).view(-1, n, n)
 
 
 def _top_m_mask(score: Tensor, m: int, keep_ties: bool) -> Tensor:

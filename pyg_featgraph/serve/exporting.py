@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -179,22 +178,7 @@ def _write_models(
 
 
 def _write_encoder(encoder: FieldEncoder, path: Path) -> None:
-    fields = []
-    for name, codec in zip(encoder.info.names, encoder.codecs, strict=True):
-        spec = {
-            'name': name,
-            'codec': type(codec).__name__,
-            'size': codec.size,
-            'slots': codec.slots,
-            **{
-                option: getattr(codec.field, option)
-                for option in ('column', 'part', 'separator', 'transform')
-            },
-            **codec.state(),
-        }
-        if codec.vocabulary is not None:
-            spec['keys'] = codec.vocabulary.index.tolist()
-        fields.append(spec)
+    fields = [codec.describe() for codec in encoder.codecs]
     text = json.dumps({'fields': fields}, separators=(',', ':'))
     path.write_text(text, encoding='utf-8')
 

@@ -1,4 +1,5 @@
-r"""Scores rows with a model that :func:`pyg_featgraph.serve.export` has written.
+r"""Scores rows with a model of a folder that
+:func:`pyg_featgraph.serve.export` has written.
 
 This package needs NumPy and onnxruntime, and nothing of the one that it comes
 from: it lies in each exported folder, to be imported from there.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .entries import (
     LARGEST,
+    TOO_FAR,
     EntryError,
     is_missing,
     members,
@@ -28,7 +29,6 @@ Floats = NDArray[np.float64]
 Slots = tuple[Sequence[int], Sequence[float]]
 
 _ONE = (1.0,)
-_TOO_FAR = 'is too far from the training rows for single precision'
 
 
 class ServingError(ValueError):
@@ -273,7 +273,7 @@ class NumericCodec(NumberCodec):
     def encode(self, x: float) -> Slots:
         value = self.scale(x)
         if not abs(value) <= LARGEST:
-            raise EntryError(_TOO_FAR)
+            raise EntryError(TOO_FAR)
         return self.ids, [value]
 
     def encode_all(self, x: Floats) -> tuple[Ids, Floats]:
@@ -308,7 +308,7 @@ class VectorCodec(Codec):
             raise EntryError('is not finite in single precision')
         x = (x - self.mean) / self.std / np.sqrt(self.slots)
         if not (np.abs(x) <= LARGEST).all():
-            raise EntryError(_TOO_FAR)
+            raise EntryError(TOO_FAR)
         return self.ids, x.tolist()
 
 
@@ -343,8 +343,8 @@ def row_error(
         text = f'an entry of type {type(value).__name__}'
     return ServingError(
         f"Column '{column}', row {row}: "
-        f'{text if len(text) <= 80 else text[:80] + "…"} {what}. Correct it, or '
-        'leave it empty if it is missing'
+        f'{text if len(text) <= 80 else text[:80] + "…"} {what}. Correct it, '
+        'or leave it empty if it is missing'
     )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+#: What to say of a number whose value single precision cannot hold.
+TOO_FAR = 'is too far from the training rows for single precision'
 #: The texts of missing entries.
 MISSING_TEXTS = ('', 'nan', 'NaN')
 #: The texts of truth values, and their numbers as texts.
@@ -32,12 +34,13 @@ TIME = (
 )
 #: The texts that are not their own category.
 SPECIAL = '|'.join((*MISSING_TEXTS, *TRUTH_TEXTS, DECIMAL, TIME))
+#: A point in time.
 ISO = (
-    r'\d{4}-\d{2}-\d{2}'
-    r'(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?'
+    r'[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[ T][0-9]{2}:[0-9]{2}'
+    r'(?::[0-9]{2}(?:\.[0-9]+)?)?(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?'
 )
 _FIND_SPECIAL = re.compile(SPECIAL).fullmatch
-_FIND_ISO = re.compile(ISO, re.ASCII).fullmatch
+_FIND_ISO = re.compile(ISO).fullmatch
 #: The largest number that single precision holds.
 LARGEST = float(np.finfo(np.float32).max)
 _NAN = float('nan')
@@ -135,12 +138,19 @@ def rewrite(text: str) -> str | None:
 def _decimal(text: str) -> str:
     number = Decimal(text)
     if number != number.to_integral_value():
-        double, single = float(text), np.float32(text)
-        number = Decimal(str(single if single == double else double))
+        number = Decimal(_shorten(float(text)))
     text = f'{number:f}'
     if '.' in text:
         text = text.rstrip('0').rstrip('.')
     return '0' if text == '-0' else text
+
+
+def _shorten(number: float) -> str:
+    r"""A fraction in decimals; one that single precision holds exactly as the
+    shortest decimal number that it is the nearest to.
+    """
+    single = np.float32(number)
+    return str(single if float(single) == number else number)
 
 
 def _time(day: str, clock: str, fraction: str, zone: str) -> str:
@@ -223,13 +233,7 @@ def to_number(value: Any) -> float:
         return _NAN
     if not abs(value) <= LARGEST:
         raise EntryError('is not finite in single precision')
-    if not value.is_integer():
-        # A fraction that single precision holds exactly stands for the
-        # shortest decimal number that it is the nearest to:
-        single = np.float32(value)
-        if single == value:
-            return float(str(single))
-    return float(value)
+    return float(value if value.is_integer() else _shorten(value))
 
 
 def to_part(value: Any, part: str) -> float:

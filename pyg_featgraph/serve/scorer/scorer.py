@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .entries import EntryError
 
 #: The version of the format of a folder.
 VERSION = 1
+#: Ids and values of rows.
+Inputs = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 _SEAL = re.compile(rb'pyg_featgraph\.sha256=([0-9a-f]{64})')
 
@@ -47,7 +50,8 @@ class Scorer:
         batch_size: int = 256,
     ) -> None:
         try:
-            import onnxruntime
+            # Where it is installed, it has no types:
+            onnxruntime: Any = import_module('onnxruntime')
         except ImportError as error:
             raise ImportError(
                 "'onnxruntime' is missing: run pip install onnxruntime"
@@ -56,7 +60,7 @@ class Scorer:
         #: What the folder says of itself.
         self.manifest = _read_manifest(self.folder)
         for name in self.manifest['files']:
-            if not name.endswith('.pt2'):
+            if name == 'encoder.json' or name.startswith('model.onnx'):
                 self._verify(name)
         if 'model.onnx' not in self.manifest['files']:
             raise ServingError(
@@ -115,7 +119,7 @@ class Scorer:
             out = np.concatenate(outs)
         return out[0] if self._is_row(rows) else out
 
-    def encode(self, rows: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def encode(self, rows: Any) -> Inputs:
         r"""The ids and values of rows, both with shape :math:`(R, S)`: the
         inputs of the model.
 
@@ -140,9 +144,7 @@ class Scorer:
             {name: [row.get(name) for row in rows] for name in self.columns}
         )
 
-    def _encode_row(
-        self, row: Mapping[str, Any]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _encode_row(self, row: Mapping[str, Any]) -> Inputs:
         self._check_row(0, row)
         index: list[int] = []
         value: list[float] = []
@@ -156,9 +158,7 @@ class Scorer:
             raise row_error(codec.column, 0, entry, error) from None
         return np.array([index], np.int64), np.array([value], np.float32)
 
-    def _encode_columns(
-        self, columns: Mapping[str, Sequence[Any]]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Inputs:
         size = len(columns[self.columns[0]])
         width = sum(codec.slots for codec in self._codecs)
         index = np.empty((size, width), np.int64)
@@ -245,7 +245,9 @@ class Scorer:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / 'manifest.json'
     if not path.is_file():
-        raise ServingError(f"'{folder}' is no exported model: it has no {path.name}")
+        raise ServingError(
+            f"'{folder}' is no exported model: it has no {path.name}"
+        )
     data = path.read_bytes()
     mark = _SEAL.search(data)
     digest = hashlib.sha256(_SEAL.sub(b'pyg_featgraph.sha256=', data))
@@ -258,8 +260,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get('version') != VERSION:
         raise ServingError(
             f"'{path}' has the version {manifest.get('version')!r} of the "
-            f'format, but this scorer reads {VERSION}: use the one that lies in '
-            'the folder'
+            f'format, but this scorer reads {VERSION}: use the one that '
+            'lies in the folder'
         )
     return manifest
 
