@@ -183,3 +183,9 @@ def test_black_box_example(data, model, tmp_path):
     assert list(crosses.get_feature_names_out()) == [
         ' x '.join(x.fields) for x in kept
     ]
+
+
+@pytest.mark.slow
+def test_server_example(tmp_path):
+    out = run_example('serve_http.py', '--output', tmp_path, '--rows', 2000)
+    assert len(re.findall(r"^0\.\d{3}  \{'I1'", out, re.MULTILINE)) == 3

@@ -141,7 +141,6 @@ def run(script, *args):
         ],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stderr
 

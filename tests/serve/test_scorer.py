@@ -1,8 +1,11 @@
 """Rows in any form, and folders that are not what they should be."""
 
+import importlib.util
 import json
 import shutil
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -218,7 +221,7 @@ def test_another_version(copied):
 def test_formats(tmp_path):
     export(make_model(), ENCODER, tmp_path / 'a', formats=['pt2'])
     assert not (tmp_path / 'a' / 'model.onnx').exists()
-    with pytest.raises(ServingError, match='holds no model.onnx: export with'):
+    with pytest.raises(ServingError, match=r'holds no model\.onnx: export'):
         Scorer(tmp_path / 'a')
     for formats in ((), ('onnx', 'pickle')):
         with pytest.raises(ValueError, match=r"'formats' must be some of"):
@@ -260,7 +263,7 @@ def test_what_does_not_go_together(tmp_path):
     info = FieldInfo(['city'], [5], [1], ['categorical'])
     with pytest.raises(DataError, match='has other fields than the model'):
         export(LR(info), ENCODER, tmp_path / 'a')
-    with pytest.raises(DataError, match='tells 3 classes apart, but .* have 2'):
+    with pytest.raises(DataError, match=r'tells 3 classes apart, but .* 2'):
         export(make_model(MulticlassHead(3)), ENCODER, tmp_path / 'a')
 
 
@@ -274,3 +277,32 @@ def test_weights_that_one_file_cannot_hold(tmp_path, monkeypatch):
     (tmp_path / 'a' / 'model.onnx.data').unlink()
     with pytest.raises(ServingError, match=r"onnx\.data' is missing"):
         Scorer(tmp_path / 'a')
+
+
+def test_over_http(folder, scorer):
+    path = Path(__file__).parents[2] / 'examples' / 'serve_http.py'
+    spec = importlib.util.spec_from_file_location('serve_http', path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    with (
+        example.Server(example.make_app(folder)) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+    ):
+        health = client.get('/health').json()
+        assert health['columns'] == ['city', 'age', 'count', 'tags']
+        assert health['classes'] == ['no', 'yes']
+        rows = [{k: v for k, v in row.items() if k != 'y'} for row in ROWS]
+        answer = client.post('/score', json={'rows': rows})
+        assert answer.status_code == 200
+        expected = scorer.score(ROWS)
+        np.testing.assert_allclose(answer.json()['scores'], expected, atol=1e-6)
+        for body, message in (
+            ({'rows': [{'age': 'old'}]}, "'age', row 0: 'old' is not a number"),
+            ({'rows': [{'town': 'a'}]}, 'Row 0 has none of the columns'),
+            ({'rows': []}, 'at least 1 item'),
+            ({'rows': [1]}, 'valid dictionary'),
+            ({}, 'Field required'),
+        ):
+            answer = client.post('/score', json=body)
+            assert answer.status_code == 422
+            assert message in json.dumps(answer.json())
