@@ -39,8 +39,10 @@ def to_times(column: pd.Series) -> pd.DatetimeIndex:
     codes, keys = to_texts(column)
     known = keys.where(keys.str.fullmatch(ISO))
     parsed = pd.to_datetime(known, format='ISO8601', utc=True, errors='coerce')
-    # A time apart for code -1, which marks missing entries:
-    wrong = np.append(parsed.isna(), False)[codes]
+    # A zone may take the first and the last days out of the years that there
+    # are. And a time apart for code -1, which marks missing entries:
+    beyond = (parsed.year < 1) | (parsed.year > 9999)
+    wrong = np.append(parsed.isna() | beyond, False)[codes]
     if wrong.any():
         what = 'is no point in time such as 2020-01-31 or 2020-01-31 12:30:00'
         raise_at(column, wrong, what)

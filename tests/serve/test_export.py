@@ -24,6 +24,7 @@ from pyg_featgraph.nn import (
     FiGNN,
     GraphFM,
     MulticlassHead,
+    SoftThreshold,
 )
 from pyg_featgraph.serve import export
 from pyg_featgraph.training import predict
@@ -122,6 +123,10 @@ def make_model(name):
     model = MODELS[name]()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
+    for module in model.modules():
+        if isinstance(module, SoftThreshold):
+            # So that not everything is pruned:
+            module.weight.data.sub_(4)
     model.head.adapt(torch.tensor([1.0, 4.0, 7.0]))
     return model
 

@@ -230,12 +230,9 @@ def test_formats(tmp_path):
 
 
 def test_a_folder_takes_the_place_of_another(copied, monkeypatch):
-    model = make_model()
-    export(model, ENCODER, copied, formats=['onnx'])
-    assert not (copied / 'model.pt2').exists()
-    expected = predict(model, ENCODER.transform(FRAME))
-    np.testing.assert_allclose(Scorer(copied).score(FRAME), expected, atol=1e-6)
-    before = (copied / 'model.onnx').read_bytes()
+    export(make_model(), ENCODER, copied, formats=['pt2'])
+    assert not (copied / 'model.onnx').exists()
+    before = (copied / 'model.pt2').read_bytes()
 
     def fail(*args):
         raise OSError(28, 'No space left on device')
@@ -243,7 +240,7 @@ def test_a_folder_takes_the_place_of_another(copied, monkeypatch):
     monkeypatch.setattr(exporting, '_copy_scorer', fail)
     with pytest.raises(OSError, match='what was there before stays'):
         export(make_model(), ENCODER, copied, formats=['pt2'])
-    assert (copied / 'model.onnx').read_bytes() == before
+    assert (copied / 'model.pt2').read_bytes() == before
     assert [x.name for x in copied.parent.iterdir()] == ['copied']
 
 

@@ -200,7 +200,7 @@ def check(name, value):
 
 
 @pytest.mark.parametrize('name', FIELDS)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(value=entries)
 def test_entries(name, value):
     check(name, value)
