@@ -143,7 +143,7 @@ def train_all(args, parts, planted, seed):
                 *parts[:2],
                 directory=folder,
                 lr=rates[0],
-                **uniform(rates[1]),
+                **uniform(rates[1], len(parts[0])),
                 **options,
                 **late,
             )
@@ -175,7 +175,7 @@ def train_all(args, parts, planted, seed):
                 directory=folder,
                 max_epochs=epochs,
                 lr=search_rates[0],
-                **uniform(search_rates[1]),
+                **uniform(search_rates[1], len(parts[0])),
                 retrain_options=late,
                 **options,
                 **extra,

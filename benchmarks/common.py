@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 
 
-def uniform(decay):
-    """One rate and one L2 penalty for all parameters of a training, with which
-    the settings of the benchmarks were chosen.
+def uniform(decay, num_rows):
+    """One rate and one L2 penalty (of the mean loss) for all parameters of a
+    training, with which the settings of the benchmarks were chosen.
     """
     return {
         'optimizer': 'Adam',
         'linear_scale': None,
         'weight_decay': decay,
-        'embedding_decay': decay,
+        'embedding_l2': decay * num_rows,
     }
 
 

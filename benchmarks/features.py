@@ -126,7 +126,7 @@ def main():
             'max_epochs': args.epochs,
             'batch_size': args.batch_size,
             'lr': args.lr,
-            **uniform(args.weight_decay),
+            **uniform(args.weight_decay, len(tables[0])),
             'seed': seed,
             'enable_progress_bar': False,
         }

@@ -57,7 +57,7 @@ def train(args, name, parts, schema, seed, dim=16):
             max_epochs=args.epochs,
             batch_size=1024,
             lr=RATES[args.data][name],
-            **uniform(DECAY[args.data]),
+            **uniform(DECAY[args.data], len(tables[0])),
             monitor='valid_auc',
             patience=3,
             seed=seed,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import report, spread, time_interleaved, uniform
+from common import report, spread, time_interleaved
 from sklearn.metrics import roc_auc_score
 from tables import load_planted
 from tqdm import tqdm
@@ -45,19 +45,19 @@ OPERATORS = {
     'GraphFM': (
         GraphFM,
         {**SMALL, 'variant': 'paper', 'field_weights': True},
-        {'lr': 1e-2, **uniform(1e-5)},
+        {'lr': 1e-2},
     ),
     'Fi-GNN': (
         FiGNN,
         {'input_attention': False},
-        {'lr': 5e-3, **uniform(1e-5)},
+        {'lr': 5e-3},
     ),
     'FIVES': (
         FIVES,
         {'max_order': 2, 'readout': 'sum'},
         {'lr': 5e-3},
     ),
-    'AutoInt': (AutoInt, SMALL, {'lr': 5e-3, **uniform(1e-5)}),
+    'AutoInt': (AutoInt, SMALL, {'lr': 5e-3}),
 }
 #: All that have a name, and the selection of GraphFM.
 EDGES = {

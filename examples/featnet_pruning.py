@@ -120,8 +120,6 @@ def main():
             max_epochs=args.epochs,
             batch_size=args.batch_size,
             lr=3e-3,
-            optimizer='Adam',
-            embedding_decay=1e-5,
             patience=3,
             seed=args.seed,
             resume=args.resume,

@@ -171,8 +171,6 @@ def deepfm_auc(parts, schema, directory, args):
         max_epochs=args.epochs,
         batch_size=512,
         lr=2e-3,
-        optimizer='Adam',
-        embedding_decay=1e-5,
         seed=args.seed,
         enable_progress_bar=not args.no_progress,
     ).metrics['test_auc']

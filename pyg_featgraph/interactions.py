@@ -21,9 +21,11 @@ from numpy.typing import ArrayLike
 
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import reading, write_json
+from pyg_featgraph.html import ranking_html
 
 if TYPE_CHECKING:
     import pandas as pd
+    from shapiq import InteractionValues
 
 #: The version of the file format.
 VERSION = 1
@@ -41,7 +43,9 @@ class Interaction:
         source (str, optional): The method that has found it.
             (default: :obj:`""`)
         detail (dict, optional): What the method has to say beyond the score,
-            as JSON-compatible values. It does not count when interactions
+            as JSON-compatible values. Figures know :obj:`"unit"`, what the
+            score is, :obj:`"rows"`, on how many it was measured, and
+            :obj:`"interval"`, two ends. It does not count when interactions
             are compared. (default: :obj:`{}`)
     """
 
@@ -94,7 +98,11 @@ class InteractionSet(Sequence[Interaction]):
 
     @classmethod
     def from_matrix(
-        cls, matrix: ArrayLike, names: Sequence[str], source: str = ''
+        cls,
+        matrix: ArrayLike,
+        names: Sequence[str],
+        source: str = '',
+        detail: Mapping[str, Any] | None = None,
     ) -> InteractionSet:
         r"""Pairs from a matrix of edge weights; both directions of an edge
         are averaged and self loops are left out.
@@ -103,13 +111,15 @@ class InteractionSet(Sequence[Interaction]):
             matrix (array): The weights, with shape :math:`(n, n)`.
             names (list of str): The names of the :math:`n` fields.
             source (str, optional): The method. (default: :obj:`""`)
+            detail (dict, optional): What there is to say of all of them.
+                (default: :obj:`None`)
         """
         weight, n = np.asarray(matrix, dtype=np.float64), len(names)
         if weight.shape != (n, n):
             raise ValueError(f"'matrix' is {weight.shape}, not {(n, n)}")
         weight = (weight + weight.T) / 2
         return cls(
-            Interaction((a, b), weight[i, j], source)
+            Interaction((a, b), weight[i, j], source, detail or {})
             for i, a in enumerate(names)
             for j, b in enumerate(names[:i])
         )
@@ -241,6 +251,14 @@ class InteractionSet(Sequence[Interaction]):
             for n in sorted({len(x) for x in true})
         }
 
+    def overlap_at(self, k: int, other: InteractionSet) -> float:
+        r"""The share of the first :obj:`k` that another ranking has among its
+        first :obj:`k` as well; shorter ones count as filled up with different
+        entries.
+        """
+        there = {x.fields for x in other.top(k)}
+        return sum(x.fields in there for x in self.top(k)) / _at_least(1, k)
+
     def average_precision(self, truth: Iterable[Iterable[str]]) -> float:
         r"""The mean over the true interactions of the precision at their
         ranks, zero for those that are not found; NaN if there is none.
@@ -304,6 +322,50 @@ class InteractionSet(Sequence[Interaction]):
     def _values(self) -> dict[str, Any]:
         return {'version': VERSION, 'interactions': [asdict(x) for x in self]}
 
+    def to_shapiq(
+        self,
+        names: Sequence[str] | None = None,
+        index: str = 'Moebius',
+        baseline: float = 0.0,
+    ) -> InteractionValues:
+        r"""The set as values of the package shapiq, which has further figures
+        and measures.
+
+        Args:
+            names (list of str, optional): The fields that its players are.
+                (default: those that occur, sorted)
+            index (str, optional): What shapiq takes the scores for; its
+                :obj:`"Moebius"` is what
+                :func:`~pyg_featgraph.nn.row_effects` measures.
+                (default: :obj:`"Moebius"`)
+            baseline (float, optional): The output without any field.
+                (default: :obj:`0`)
+
+        Raises:
+            DataError: If :obj:`names` lack a field.
+            ImportError: If shapiq is not installed.
+        """
+        from pyg_featgraph.shapiq_values import to_shapiq
+
+        return to_shapiq(self, names, index, baseline)
+
+    @classmethod
+    def from_shapiq(
+        cls, values: InteractionValues, names: Sequence[str]
+    ) -> InteractionSet:
+        r"""What the package shapiq has found, but for its baseline.
+
+        Args:
+            values (shapiq.InteractionValues): The values.
+            names (list of str): The fields that its players are.
+
+        Raises:
+            DataError: If they differ in their number.
+        """
+        from pyg_featgraph.shapiq_values import from_shapiq
+
+        return from_shapiq(values, names)
+
     def plot(
         self,
         top: int | None = 20,
@@ -316,7 +378,12 @@ class InteractionSet(Sequence[Interaction]):
 
         return plot_interactions(self, top, truth)
 
+    def _repr_html_(self) -> str:
+        return ranking_html(self)
+
     def __repr__(self) -> str:
+        if not self:
+            return f'{self.__class__.__name__}(0): no interactions found'
         lines = [f'{self.__class__.__name__}({len(self)})']
         lines += [
             f'{rank:4d}. {x.score:10.4g}  {" x ".join(x.fields)}  {x.source}'

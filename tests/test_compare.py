@@ -29,7 +29,7 @@ def make_frame(task, num_rows=400):
             'a': rng.normal(size=num_rows),
             'b': rng.normal(size=num_rows),
             'c': rng.choice(['x', 'y', 'z'], num_rows),
-            'id': rng.integers(0, 150, num_rows).astype(str),
+            'd': rng.integers(0, 150, num_rows),
         }
     )
     score = 2 * df['a'] + 2 * (df['c'] == 'x') + rng.normal(size=num_rows) / 2
@@ -222,22 +222,7 @@ def test_features(tmp_path):
     chosen = dict(plain.defaults)
     one, two = (x.run(table, chosen, 0) for x in (plain, crossed))
     assert two.parameters > one.parameters
-    assert list(table.train.columns) == ['a', 'b', 'c', 'id', 'y']
-
-
-@pytest.mark.parametrize(
-    ('values', 'task'),
-    [
-        (['no', 'yes', 'no'], 'binary'),
-        ([True, False, True], 'binary'),
-        ([1.5, 2.5, 3.5], 'regression'),
-        (range(21), 'regression'),
-        (range(20), 'multiclass'),
-        ([*'abc'], 'multiclass'),
-    ],
-)
-def test_task_of_a_label(values, task):
-    assert tables.infer_task(pd.Series(values)) == task
+    assert list(table.train.columns) == ['a', 'b', 'c', 'd', 'y']
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,17 @@ def test_ranking_does_not_depend_on_the_order_of_entries(items):
         assert [y.score for y in found if y.fields == x.fields] == [best]
 
 
+def test_overlap():
+    one = make(('ab', 3), ('cd', 2), ('ef', 1))
+    two = make(('cd', 9), ('ab', 8), ('gh', 7))
+    assert one.overlap_at(1, two) == 0
+    assert one.overlap_at(2, two) == two.overlap_at(2, one) == 1
+    assert one.overlap_at(3, two) == pytest.approx(2 / 3)
+    assert one.overlap_at(4, two) == 0.5
+    with pytest.raises(ValueError, match="'k' must be at least"):
+        one.overlap_at(0, two)
+
+
 def test_repr():
     found = InteractionSet(
         Interaction(('a', f'b{i}'), i / 8, 'mine') for i in range(12)
@@ -110,7 +121,8 @@ def test_repr():
     assert lines[1].split() == ['1.', '1.375', 'a', 'x', 'b11', 'mine']
     assert lines[-1].split() == ['and', '2', 'more']
     assert len(lines) == 12
-    assert repr(InteractionSet()) == 'InteractionSet(0)'
+    empty = 'InteractionSet(0): no interactions found'
+    assert repr(InteractionSet()) == empty
 
 
 @pytest.mark.parametrize('convert', [np.array, torch.tensor, list])
@@ -120,6 +132,8 @@ def test_from_matrix(convert):
     got = {x.fields: x.score for x in found}
     assert got == {('b', 'c'): 2, ('a', 'c'): 1, ('a', 'b'): 2}
     assert {x.source for x in found} == {'m'}
+    found = InteractionSet.from_matrix(weight, 'cba', detail={'rows': 5})
+    assert [x.detail for x in found] == [{'rows': 5}] * 3
 
 
 def test_bad_matrix():

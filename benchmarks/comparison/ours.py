@@ -119,7 +119,7 @@ def _searched(cls, search, defaults, space, **fixed):
 OPTIONS = {fives_search: FIVESOptions, aim_search: AIMOptions}
 SPACE = {
     'lr': log(5e-4, 2e-2),
-    'embedding_decay': log(1e-4, 1),
+    'embedding_l2': log(0.1, 100),
     'embedding_dim': choice(8, 16, 32),
 }
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_bool_dtype, is_numeric_dtype
+from pandas.api.types import is_numeric_dtype
 from sklearn.model_selection import train_test_split
 
-from pyg_featgraph.data import FieldSchema
+from pyg_featgraph.data import FieldSchema, to_frame
+from pyg_featgraph.data.infer import infer_task
 from pyg_featgraph.datasets import (
     Adult,
     Diamonds,
@@ -23,8 +24,6 @@ from pyg_featgraph.errors import DataError
 
 #: The share of the training rows that are for validation.
 VALID_SHARE = 0.1
-#: Labels with more values than these are numbers, not classes.
-MAX_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -197,12 +196,11 @@ def read_file(path, label, task=None):
     Args:
         path: The file.
         label: The name of the label column.
-        task: What is predicted. (default: two values are `binary`, texts and
-            up to 20 whole numbers `multiclass`, other numbers `regression`)
+        task: What is predicted. (default: as `FieldSchema.infer` has it)
     """
     path = Path(path)
     read = pd.read_parquet if path.suffix == '.parquet' else pd.read_csv
-    df = read(path)
+    df = to_frame(read(path))
     if label not in df:
         raise DataError(
             f"'{path}' has no column '{label}', only {list(df.columns)}"
@@ -234,16 +232,9 @@ def read_file(path, label, task=None):
                 "test rows. Remove them, or pass task 'regression' for numbers"
             )
     schema = FieldSchema.infer(df, label, task=task)
+    # Parts of dates are columns for all contestants:
+    columns = {field.name: field.read(df) for field in schema}
+    df = pd.DataFrame({**columns, label: df[label]})
+    fields = [replace(x, column=x.name, part=None) for x in schema]
+    schema = replace(schema, fields=tuple(fields))
     return Source(task, df, schema, classes=classes)
-
-
-def infer_task(values):
-    """What a label column asks for."""
-    distinct = values.nunique()
-    if distinct == 2:
-        return 'binary'
-    if is_numeric_dtype(values) and not is_bool_dtype(values):
-        whole = (values == values.round()).all()
-        if not whole or distinct > MAX_CLASSES:
-            return 'regression'
-    return 'multiclass'

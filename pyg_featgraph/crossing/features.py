@@ -24,12 +24,14 @@ from pyg_featgraph.crossing.keys import (
     fields_of,
     fit_codecs,
     name_of,
+    read_fields,
 )
 from pyg_featgraph.crossing.statistics import (
     Target,
     check_no_label,
     out_of_fold_means,
 )
+from pyg_featgraph.data.frames import to_frame
 from pyg_featgraph.data.schema import Field, FieldSchema
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, check_frame
@@ -159,11 +161,12 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
         self.append = append
         self.sparse_output = sparse_output
 
-    def fit(self, X: pd.DataFrame, y: ArrayLike | None = None) -> CrossFeatures:
+    def fit(self, X: Any, y: ArrayLike | None = None) -> CrossFeatures:
         r"""Learns buckets, vocabularies and statistics from the training rows.
 
         Args:
-            X (pandas.DataFrame): The training rows.
+            X (pandas.DataFrame): The training rows, in any table that
+                :func:`~pyg_featgraph.data.to_frame` takes.
             y (array, optional): Their labels, for statistics of them: two or
                 more classes, or numbers. (default: :obj:`None`)
 
@@ -173,11 +176,11 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
                 are too many combinations, if labels are needed and missing,
                 or if they are a column that is to be crossed.
         """
-        self._fit(X, y)
+        self._fit(to_frame(X), y)
         return self
 
     def fit_transform(
-        self, X: pd.DataFrame, y: ArrayLike | None = None
+        self, X: Any, y: ArrayLike | None = None
     ) -> pd.DataFrame | csr_array:
         r"""Learns from the training rows and returns their columns, whose
         statistics are those of *other* rows.
@@ -190,6 +193,7 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
         Raises:
             DataError: As in :meth:`fit`.
         """
+        X = to_frame(X)
         ids, target = self._fit(X, y)
         if target is None:
             return self._output(X, ids, None, own=1)
@@ -203,7 +207,7 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
 
         return self._output(X, ids, means, own=1)
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame | csr_array:
+    def transform(self, X: Any) -> pd.DataFrame | csr_array:
         r"""The columns of new rows, with the index of :obj:`X`.
 
         Args:
@@ -215,8 +219,11 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
                 numbers.
         """
         check_is_fitted(self)
+        X = to_frame(X)
         kept = [*self.feature_names_in_] if self.append else []
-        check_frame(X, [*self.fitted_.codecs, *kept])
+        codecs = self.fitted_.codecs.values()
+        columns = dict.fromkeys(codec.field.column for codec in codecs)
+        check_frame(X, [*columns, *kept])
         ids = encode(self.fitted_.codecs, X)
         if self.fitted_.means and digest(ids) == self.digest_:
             warnings.warn(
@@ -304,23 +311,21 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
         self, X: pd.DataFrame, y: ArrayLike | None
     ) -> tuple[dict[str, Ids], Target | None]:
         encodings = self._encodings()
-        chosen = self._choose(X)
-        members = sorted({name for fields in chosen for name in fields})
-        check_frame(X, members)
-        check_frame(X, X.columns)
+        chosen, fields = self._choose(X)
+        members = sorted({name for names in chosen for name in names})
         if not len(X):
             raise DataError('The table has no rows')
         target = None
         if 'target' in encodings:
             target = Target.read(y, self.target_type, len(X))
-            check_no_label(X[members], y)
+            check_no_label(X, fields, members, y)
         names = []
-        for fields in chosen:
+        for cross in chosen:
             if 'ids' in encodings:
-                names.append(_id_name(fields))
+                names.append(_id_name(cross))
             ending = [*(target.names if target else ())]
             ending += ['count'] if 'count' in encodings else []
-            names += [f'{name_of(fields)} ({x})' for x in ending]
+            names += [f'{name_of(cross)} ({x})' for x in ending]
         every = [*names, *(X.columns if self.append else ())]
         twice = sorted({name for name in every if every.count(name) > 1})
         if twice:
@@ -330,7 +335,7 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
         # What is rarer than a cross may be cannot be part of one:
         keep_rare = encodings != {'ids'}
         floor = 1 if keep_rare else self.min_count
-        codecs = fit_codecs(X, members, self.schema, floor, self.bins)
+        codecs = fit_codecs(X, members, fields, floor, self.bins)
         ids = encode(codecs, X)
         fitted = Fitted.learn(
             codecs, ids, chosen, self.min_count, keep_rare, target, self.smooth
@@ -364,14 +369,20 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
             )
         return encodings
 
-    def _choose(self, X: pd.DataFrame) -> list[tuple[str, ...]]:
+    def _choose(
+        self, X: pd.DataFrame
+    ) -> tuple[list[tuple[str, ...]], dict[str, Field]]:
+        r"""The crosses, and the fields of the table."""
         if self.interactions is None:
             if self.top is not None:
                 raise ValueError("'top' needs 'interactions', which have ranks")
-            return all_crosses(X, self.schema, self.order)
+            fields = read_fields(X, self.schema)
+            return all_crosses(fields, self.order), fields
         if self.top is not None and self.top < 0:
             raise ValueError(f"'top' must be at least 0 (got {self.top})")
-        return list(dict.fromkeys(fields_of(self.interactions)))[: self.top]
+        chosen = list(dict.fromkeys(fields_of(self.interactions)))[: self.top]
+        members = sorted({name for names in chosen for name in names})
+        return chosen, read_fields(X, self.schema, members)
 
     def _output(
         self,

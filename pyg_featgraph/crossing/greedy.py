@@ -3,9 +3,9 @@ r"""Crosses chosen one after the other, by what each adds to the others."""
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike
 
 from pyg_featgraph.crossing.additive import AdditiveModel, Block
@@ -15,15 +15,16 @@ from pyg_featgraph.crossing.keys import (
     encode,
     fields_of,
     fit_codecs,
+    read_fields,
 )
 from pyg_featgraph.crossing.statistics import Target, check_no_label
+from pyg_featgraph.data.frames import to_frame
 from pyg_featgraph.data.schema import FieldSchema
-from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.interactions import Interaction, InteractionSet
 
 
 def greedy_crosses(
-    X: pd.DataFrame,
+    X: Any,
     y: ArrayLike,
     candidates: Iterable[Interaction | tuple[str, ...]] | None = None,
     top: int = 20,
@@ -57,7 +58,8 @@ def greedy_crosses(
         )
 
     Args:
-        X (pandas.DataFrame): The training rows.
+        X (pandas.DataFrame): The training rows, in any table that
+            :func:`~pyg_featgraph.data.to_frame` takes.
         y (array): Their labels: two or more classes, or numbers.
         candidates (InteractionSet or list, optional): The crosses to choose
             from. (default: all of :obj:`order` fields)
@@ -91,16 +93,20 @@ def greedy_crosses(
     Raises:
         DataError: As by :meth:`CrossFeatures.fit`.
     """
+    X = to_frame(X)
+    known = read_fields(X, schema)
+    fields = all_crosses(known, 1)
     if candidates is None:
-        crosses = [x for x in all_crosses(X, schema, order) if len(x) > 1]
+        crosses = all_crosses(known, order)
     else:
-        crosses = [x for x in fields_of(candidates) if len(x) > 1]
-    fields = all_crosses(X, schema, 1)
+        crosses = fields_of(candidates)
+    crosses = [names for names in crosses if len(names) > 1]
     members = sorted({x for names in (*fields, *crosses) for x in names})
-    check_frame(X, members)
+    # Those that tell nothing by themselves, but are wanted:
+    known |= read_fields(X, schema, [x for x in members if x not in known])
     target = Target.read(y, target_type, len(X))
-    check_no_label(X[members], y)
-    codecs = fit_codecs(X, members, schema, min_count, bins)
+    check_no_label(X, known, members, y)
+    codecs = fit_codecs(X, members, known, min_count, bins)
     ids = encode(codecs, X)
 
     def blocks(chosen: Iterable[Fields]) -> dict[Fields, Block]:
@@ -121,7 +127,12 @@ def greedy_crosses(
         if best is None or gains[best][0] <= gains[best][1]:
             break
         gain, error = gains[best]
-        detail = {'step': step, 'standard_error': error}
+        detail = {
+            'unit': 'gain in loss on held-out rows',
+            'rows': len(X),
+            'step': step,
+            'standard_error': error,
+        }
         found.append(Interaction(best, gain, 'greedy', detail))
         model.add(left.pop(best))
         model.fit()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -35,14 +36,49 @@ def fields_of(
     ]
 
 
+def read_fields(
+    df: pd.DataFrame,
+    schema: FieldSchema | None,
+    names: Iterable[str] | None = None,
+) -> dict[str, Field]:
+    r"""The fields of a table by their names.
+
+    Args:
+        df (pandas.DataFrame): The rows.
+        schema (FieldSchema, optional): The fields, else what
+            :meth:`~pyg_featgraph.data.FieldSchema.infer` reads.
+        names (list of str, optional): Those that are meant, whose columns
+            stay even if they tell nothing. (default: all)
+
+    Raises:
+        DataError: If the table has no column for a name.
+    """
+    check_frame(df, df.columns)
+    if schema is None and names is None:
+        schema = FieldSchema.infer(df)
+    elif schema is None:
+        # A part of a date has the name of its column and its own:
+        known = {x: x if x in df else x.rpartition('.')[0] for x in names or ()}
+        missing = [x for x, column in known.items() if column not in df]
+        if missing:
+            raise DataError(
+                f'The table lacks the columns {missing}; it has '
+                f'{list(df.columns)}'
+            )
+        columns: dict[str, dict[str, str]] = {x: {} for x in known.values()}
+        if not columns:
+            return {}
+        schema = FieldSchema.infer(df[[*columns]], overrides=columns)
+    return {field.name: field for field in schema}
+
+
 def all_crosses(
-    df: pd.DataFrame, schema: FieldSchema | None, order: int | tuple[int, ...]
+    fields: Mapping[str, Field], order: int | tuple[int, ...]
 ) -> list[tuple[str, ...]]:
     r"""All sets of fields that have single values.
 
     Args:
-        df (pandas.DataFrame): The rows.
-        schema (FieldSchema, optional): The fields, else all columns.
+        fields (dict): The fields.
         order (int or tuple of int): The largest number of fields of a set,
             or all the numbers that are meant.
 
@@ -54,16 +90,14 @@ def all_crosses(
         raise ValueError(
             f"'order' must be at least 1, or some such numbers (got {order})"
         )
-    check_frame(df, df.columns if schema is None else schema.names)
-    schema = schema or FieldSchema.infer(df)
-    names = sorted(x.name for x in schema if x.kind not in _WITHOUT_ID)
+    names = sorted(x for x in fields if fields[x].kind not in _WITHOUT_ID)
     return [x for n in orders for x in combinations(names, n)]
 
 
 def fit_codecs(
     df: pd.DataFrame,
     names: Iterable[str],
-    schema: FieldSchema | None,
+    fields: Mapping[str, Field],
     min_count: int,
     bins: int,
 ) -> dict[str, Codec]:
@@ -71,43 +105,48 @@ def fit_codecs(
 
     Args:
         df (pandas.DataFrame): The training rows.
-        names (list of str): The fields.
-        schema (FieldSchema, optional): Their kinds, else as
-            :meth:`~pyg_featgraph.data.FieldSchema.infer` reads them.
+        names (list of str): The fields that are meant.
+        fields (dict): All fields.
         min_count (int): How often a category must be seen.
         bins (int): The number of buckets of a numeric field.
 
     Raises:
-        DataError: If a field is not in the schema or has no single values.
+        DataError: If a field is unknown or has no single values.
     """
     codecs = {}
     for name in names:
-        known = schema or FieldSchema.infer(df[[name]])
-        kind = known.kind(name)
-        if kind is None:
+        if name not in fields:
             raise DataError(
-                f"'{name}' is no field of the schema, which has "
-                f'{list(known.names)}'
+                f"'{name}' is no field of the schema, which has {list(fields)}"
             )
-        if kind in _WITHOUT_ID:
+        field = fields[name]
+        if field.kind in _WITHOUT_ID:
             raise DataError(
-                f"Column '{name}' is of the kind '{kind}' and cannot be "
+                f"Column '{name}' is of the kind '{field.kind}' and cannot be "
                 'crossed; leave its interactions out'
             )
-        if kind == 'categorical':
-            field = Field(name, kind, min_count)
+        if field.kind == 'categorical':
+            field = replace(field, min_count=min_count)
         else:
             # Rare buckets would be merged, and crosses have other members:
-            field = Field(name, kind, 1, 'quantile', (bins,))
+            field = replace(
+                field,
+                min_count=1,
+                transform='quantile',
+                bins=(bins,),
+                interpolate=False,
+            )
+        check_frame(df, [field.column])
         codecs[name] = make_codec(field)
-        codecs[name].fit(df[name])
+        codecs[name].fit(field.read(df))
     return codecs
 
 
 def encode(codecs: Mapping[str, Codec], df: pd.DataFrame) -> dict[str, Ids]:
     r"""The ids of each field, with shape :math:`(R)`."""
     return {
-        name: codec.encode(df[name])[0][:, 0] for name, codec in codecs.items()
+        name: codec.encode(codec.field.read(df))[0][:, 0]
+        for name, codec in codecs.items()
     }
 
 

@@ -2,7 +2,7 @@ r"""The mean of the label for each value of a cross."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.multiclass import type_of_target
 
+from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats
 from pyg_featgraph.errors import DataError
@@ -98,13 +99,25 @@ class Target(NamedTuple):
         return [*make(cv, shuffle=True, random_state=random_state).split(y, y)]
 
 
-def check_no_label(df: pd.DataFrame, y: Any) -> None:
-    r"""Checks that no column holds the labels.
+def check_no_label(
+    df: pd.DataFrame,
+    fields: Mapping[str, Field],
+    names: Iterable[str],
+    y: Any,
+) -> None:
+    r"""Checks that no column of some fields holds the labels.
+
+    Args:
+        df (pandas.DataFrame): The rows.
+        fields (dict): All fields.
+        names (list of str): Those that are meant.
+        y (array): The labels.
 
     Raises:
         DataError: If one does.
     """
-    for name in df:
+    columns = {fields[name].column for name in names if name in fields}
+    for name in sorted(columns & {*df}):
         if np.array_equal(df[name].to_numpy(), np.asarray(y)):
             raise DataError(
                 f"The column '{name}' is the label itself; leave it out, or "

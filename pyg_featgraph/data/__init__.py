@@ -10,6 +10,7 @@ from pyg_featgraph.data.table import FieldTable
 
 if TYPE_CHECKING:
     from pyg_featgraph.data.encoder import FieldEncoder
+    from pyg_featgraph.data.frames import to_frame
     from pyg_featgraph.data.schema import Field, FieldSchema
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     'FieldGraph',
     'FieldBatch',
     'FieldGraphLoader',
+    'to_frame',
 ]
 
 # What reads data frames is imported on first use, so that models on encoded
@@ -29,6 +31,7 @@ _MODULES = {
     'Field': 'schema',
     'FieldSchema': 'schema',
     'FieldEncoder': 'encoder',
+    'to_frame': 'frames',
 }
 
 

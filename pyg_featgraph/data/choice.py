@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, eye_array
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -97,8 +97,7 @@ def choose(
         DataError: If an entry is no number.
     """
     fields = [dataclasses.replace(field, **x) for x in CANDIDATES]
-    column, y = train
-    x = to_numbers(column)
+    (column, x), y = _as_numbers(train[0]), train[1]
     num_values = len(np.unique(x[~np.isnan(x)]))
     plain = dataclasses.replace(fields[0], interpolate=False)
     if num_values <= min(plain.bins):
@@ -106,7 +105,9 @@ def choose(
     if y is None:
         return Choice(fields[0], 'no label to choose by', {})
     if valid is not None and valid[1] is not None:
-        base, *losses = _losses(fields, (column, y), (valid[0], valid[1]))
+        base, *losses = _losses(
+            fields, (column, y), (_as_numbers(valid[0])[0], valid[1])
+        )
     else:
         base, *losses = _cross_losses(fields, column, y)
     best = 0
@@ -123,6 +124,12 @@ def choose(
     else:
         reason = 'none beats it by more than chance'
     return Choice(fields[best], reason, scores)
+
+
+def _as_numbers(column: pd.Series) -> tuple[pd.Series, Floats]:
+    r"""A column that need not be read again for each candidate."""
+    x = to_numbers(column)
+    return pd.Series(x, column.index, name=column.name), x
 
 
 def describe(field: Field) -> str:
@@ -154,36 +161,56 @@ def _losses(
 ) -> Floats:
     r"""The loss of each test row without the column, and by each candidate."""
     labels = train[1], test[1]
-    base = _loss([csr_array((len(y), 1)) for y in labels], *labels)
-    losses = [base]
+    nothing = csr_array((1, 1))
+    rows = [np.zeros(len(y), np.int64) for y in labels]
+    losses = [_loss(nothing, (rows[0], rows[1]), *labels)]
+    # Whatever many rows have is encoded once:
+    both = pd.concat([train[0], test[0]])
+    codes, values = pd.factorize(both, use_na_sentinel=False)
+    distinct = pd.Series(values, name=both.name)
     for field in fields:
         codec = make_codec(field)
         codec.fit(*train)
-        inputs = [
-            _design(*codec.encode(rows[0]), codec.size)
-            for rows in (train, test)
-        ]
-        losses.append(_loss(inputs, *labels))
+        ids, value = codec.encode(distinct)
+        design, at = _design(ids, value, codec.size), codes
+        if ids.shape[1] == 1:
+            # Nor do numbers in one bucket differ:
+            design, at = eye_array(codec.size, format='csr'), ids[codes, 0]
+        places = at[: len(labels[0])], at[len(labels[0]) :]
+        losses.append(_loss(design, places, *labels))
     return np.stack(losses)
 
 
-def _loss(inputs: list[csr_array], y: Labels, target: Labels) -> Floats:
-    r"""The loss of each test row by a linear model of the training rows."""
+def _loss(
+    design: csr_array, at: tuple[Ids, Ids], y: Labels, target: Labels
+) -> Floats:
+    r"""The loss of each test row by a linear model of the training rows.
+
+    Args:
+        design (csr_array): What rows can be.
+        at (tuple): Which of these the training rows are, and the test rows.
+        y (numpy.ndarray): The labels of the training rows.
+        target (numpy.ndarray): Those of the test rows.
+    """
     if not are_classes(y):
         scale = y.std() or 1.0
-        model = Ridge(solver='lsqr').fit(inputs[0], y / scale)
-        error: Floats = (model.predict(inputs[1]) - target / scale) ** 2
+        model = Ridge(solver='lsqr').fit(design[at[0]], y / scale)
+        error: Floats = (model.predict(design)[at[1]] - target / scale) ** 2
         return error
     known, classes = np.unique(y, return_inverse=True)
     if len(known) < 2:
         return np.zeros(len(target))
+    # Rows that agree in all are one, with a weight:
+    kinds, counts = np.unique(at[0] * len(known) + classes, return_counts=True)
+    places, of = np.divmod(kinds, len(known))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', ConvergenceWarning)
-        model = LogisticRegression(max_iter=100).fit(inputs[0], classes)
+        model = LogisticRegression(max_iter=100)
+        model.fit(design[places], of, counts)
     # A class that the training rows lack is as unlikely as can be:
-    shares = np.pad(model.predict_proba(inputs[1]), ((0, 0), (0, 1)))
-    at = np.where(np.isin(target, known), np.searchsorted(known, target), -1)
-    of_label: Floats = shares[np.arange(len(target)), at]
+    shares = np.pad(model.predict_proba(design), ((0, 0), (0, 1)))
+    label = np.where(np.isin(target, known), np.searchsorted(known, target), -1)
+    of_label: Floats = shares[at[1], label]
     return -np.log(np.maximum(of_label, 1e-7))
 
 

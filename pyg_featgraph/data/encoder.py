@@ -3,6 +3,7 @@ r"""From a DataFrame to an encoded table."""
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.choice import Choice, choose, describe
 from pyg_featgraph.data.codecs import Codec, make_codec
+from pyg_featgraph.data.frames import to_frame
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.labels import LabelCodec, read_column, read_weights
 from pyg_featgraph.data.schema import FieldSchema
@@ -70,13 +72,12 @@ class FieldEncoder:
         """
         return self._labels.classes
 
-    def fit(
-        self, df: pd.DataFrame, valid: pd.DataFrame | None = None
-    ) -> FieldEncoder:
+    def fit(self, df: Any, valid: Any = None) -> FieldEncoder:
         r"""Learns vocabularies and statistics from the training rows.
 
         Args:
-            df (pandas.DataFrame): The training rows.
+            df (pandas.DataFrame): The training rows, in any table that
+                :func:`~pyg_featgraph.data.to_frame` takes.
             valid (pandas.DataFrame, optional): The rows by which to choose
                 the transforms that are :obj:`"auto"`. (default: training
                 rows, which take turns)
@@ -89,6 +90,8 @@ class FieldEncoder:
                 have or are of a single class, or if there are none and a
                 transform needs them.
         """
+        df = to_frame(df)
+        valid = None if valid is None else to_frame(valid)
         y = self._read_labels(df, learn=True)
         valid_y = None if valid is None else self._read_labels(valid)
         codecs, choices = [], {}
@@ -132,18 +135,20 @@ class FieldEncoder:
             rows.append(row)
         return pd.DataFrame(rows, pd.Index(self.info.names, name='field'))
 
-    def transform(self, df: pd.DataFrame) -> FieldTable:
+    def transform(self, df: Any) -> FieldTable:
         r"""Encodes a table; labels and weights are taken along if it has
         them.
 
         Args:
-            df (pandas.DataFrame): The rows to encode.
+            df (pandas.DataFrame): The rows to encode, in any table that
+                :func:`~pyg_featgraph.data.to_frame` takes.
 
         Raises:
             DataError: As in :meth:`fit`; a single class is fine here, but no
                 unknown one.
         """
         info = self.info
+        df = to_frame(df)
         check_frame(df, self.schema.columns)
         index = np.empty((len(df), info.num_slots), dtype=np.int32)
         value = np.empty((len(df), info.num_slots), dtype=np.float32)
@@ -163,10 +168,9 @@ class FieldEncoder:
             sample_weight=None if weight is None else read_weights(weight),
         )
 
-    def fit_transform(
-        self, df: pd.DataFrame, valid: pd.DataFrame | None = None
-    ) -> FieldTable:
+    def fit_transform(self, df: Any, valid: Any = None) -> FieldTable:
         r"""Fits the encoder and encodes the same rows."""
+        df = to_frame(df)
         return self.fit(df, valid).transform(df)
 
     def save(self, path: str | os.PathLike[str]) -> None:

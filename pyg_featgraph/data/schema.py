@@ -3,17 +3,18 @@ r"""What the columns of a table mean: fields, their kinds and options."""
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from pandas.api import types as dtypes
 
-from pyg_featgraph.data.dates import PARTS, date_part, varying_parts
+from pyg_featgraph.data.dates import PARTS, date_part
+from pyg_featgraph.data.frames import to_frame
+from pyg_featgraph.data.infer import infer_task, read_kind
 from pyg_featgraph.data.labels import TASKS
-from pyg_featgraph.data.values import check_frame, to_objects
+from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.serve.scorer.entries import is_broken
 
@@ -229,24 +230,31 @@ class FieldSchema:
     @classmethod
     def infer(
         cls,
-        df: pd.DataFrame,
-        label: str | None = None,
-        overrides: Mapping[str, Mapping[str, Any]] | None = None,
-        weight: str | None = None,
-        task: str = 'binary',
+        df: Any,
+        label: Any = None,
+        overrides: Mapping[Any, Mapping[str, Any]] | None = None,
+        weight: Any = None,
+        task: str | None = None,
         **defaults: Any,
     ) -> FieldSchema:
-        r"""Reads the kinds of the columns from a :class:`~pandas.DataFrame`.
+        r"""Reads the kinds of the columns from a table.
 
-        Columns of numbers become numeric, columns of lists or arrays of
+        Columns of numbers become numeric, unless they look like identifiers
+        (see :mod:`pyg_featgraph.data.infer`), columns of lists or arrays of
         floating point numbers vectors, those of other lists multi-valued, and
         all others (strings, booleans, pandas categories) categorical. A
         column :obj:`"when"` of dates, or of nothing but their texts in ISO
         form, becomes one numeric field for each part that varies:
         :obj:`"when.month"`, :obj:`"when.weekday"`, ...
 
+        What tells nothing is left out, with a warning that names it: columns
+        with a single value, with another text in every row, with free text,
+        and indices that were saved with a table. It stays if
+        :obj:`overrides` has it.
+
         Args:
-            df (pandas.DataFrame): The table.
+            df (pandas.DataFrame): The table, or any other one that
+                :func:`~pyg_featgraph.data.to_frame` takes.
             label (str, optional): The label column. (default: :obj:`None`)
             overrides (dict, optional): For a column, the arguments of its
                 :class:`Field` that differ, *e.g.*,
@@ -254,21 +262,28 @@ class FieldSchema:
                 (default: :obj:`None`)
             weight (str, optional): The column of weights.
                 (default: :obj:`None`)
-            task (str, optional): What labels are, as above.
-                (default: :obj:`"binary"`)
+            task (str, optional): What labels are, as above. (default: two
+                values are :obj:`"binary"`, texts, categories, truth values
+                and up to 20 whole numbers :obj:`"multiclass"`, and other
+                numbers :obj:`"regression"`)
             **defaults: Arguments of :class:`Field` for all columns to whose
                 kind they apply, *e.g.*, :obj:`transform="standard"`.
 
         Raises:
             DataError: If :obj:`label`, :obj:`weight` or an overridden column
-                is missing, or if names of columns are not distinct strings.
+                is missing, if two columns have one name, or if no column is
+                left.
         """
+        df = to_frame(df)
         check_frame(df, df.columns)
-        overrides = dict(overrides or {})
+        overrides = {
+            str(x): options for x, options in (overrides or {}).items()
+        }
         known = [field.name for field in dataclasses.fields(Field)]
         for name in defaults:
             if name not in known[1:]:
                 raise TypeError(f"'{name}' is not an option of a field")
+        label, weight = (x if x is None else str(x) for x in (label, weight))
         roles = [name for name in (label, weight) if name is not None]
         unknown = [
             name for name in [*overrides, *roles] if name not in df.columns
@@ -278,14 +293,19 @@ class FieldSchema:
                 f'Columns {unknown} are not in the table, which has '
                 f'{list(df.columns)}'
             )
-        fields = []
-        for column in df.columns:
-            if column in roles:
-                continue
+        if task is None:
+            task = 'binary' if label is None else infer_task(df[label])
+        fields: list[Field] = []
+        useless = {}
+        for column in df.columns.drop(roles):
             options = dict(overrides.get(column, {}))
             kind = options.get('kind') or defaults.get('kind')
-            parts = [] if kind else varying_parts(df[column])
-            kind = kind or ('numeric' if parts else _infer_kind(df[column]))
+            parts: tuple[str, ...] = ()
+            if not kind:
+                kind, parts, why = read_kind(df[column])
+                if why and column not in overrides:
+                    useless[column] = why
+                    continue
             for name, value in {**defaults, 'kind': kind}.items():
                 if kind == 'numeric' or name not in NUMERIC_OPTIONS:
                     options.setdefault(name, value)
@@ -296,6 +316,16 @@ class FieldSchema:
                 Field(f'{column}.{part}', part=part, **options)
                 for part in parts
             ]
+        if useless:
+            told = ', '.join(f"'{x}' ({why})" for x, why in useless.items())
+            message = (
+                f'Columns are left out: {told}. To keep one, say what it is: '
+                f"overrides={{'{next(iter(useless))}': "
+                "{'kind': 'categorical'}}"
+            )
+            if not fields:
+                raise DataError(f'No column tells anything. {message}')
+            warnings.warn(message, stacklevel=2)
         return cls(tuple(fields), label, weight, task)
 
     def kind(self, name: str) -> str | None:
@@ -343,18 +373,3 @@ class FieldSchema:
 
     def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)
-
-
-def _infer_kind(column: pd.Series) -> str:
-    if dtypes.is_bool_dtype(column):
-        return 'categorical'
-    if dtypes.is_numeric_dtype(column):
-        return 'numeric'
-    first = [*to_objects(column.dropna().head(1))]
-    if first and (
-        isinstance(first[0], list | tuple | set)
-        or (isinstance(first[0], np.ndarray) and first[0].ndim)
-    ):
-        floats = [isinstance(x, float | np.floating) for x in first[0]]
-        return 'vector' if floats and all(floats) else 'multi'
-    return 'categorical'

@@ -32,8 +32,8 @@ class BankMarketing(TableDataset):
     The column :obj:`duration` is known only after the call and makes most of
     the published AUC of about .94; drop it for a realistic model.
 
-    The default preprocessing is that of the FIVES paper: buckets of equal
-    width at three granularities, values seen less than five times are rare.
+    Values seen less than five times are rare, as in the FIVES paper, whose
+    buckets are :obj:`schema(transform="equal_width")`.
 
     Args:
         root (str): The file, one of the archives :obj:`bank-additional.zip`
@@ -61,7 +61,6 @@ class BankMarketing(TableDataset):
 
     def schema(self, **defaults: Any) -> FieldSchema:
         defaults.setdefault('min_count', 5)
-        defaults.setdefault('transform', 'equal_width')
         return super().schema(**defaults)
 
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-import pandas as pd
-
 from pyg_featgraph.datasets.base import TableDataset
 from pyg_featgraph.datasets.text import TextFormat
 
@@ -29,9 +27,8 @@ class GiveMeSomeCredit(TableDataset):
     r"""The Give Me Some Credit challenge: does a borrower come into distress?
     10 numbers, 150,000 rows with labels.
 
-    The default preprocessing is buckets of equal counts: several columns are
-    so long-tailed that those of equal width, as in the FIVES paper, put almost
-    all rows into one.
+    Several columns are so long-tailed that buckets of equal width, as in the
+    FIVES paper, put almost all rows into one.
 
     Args:
         root (str): The file :obj:`cs-training.csv`, or its folder.
@@ -48,9 +45,8 @@ class GiveMeSomeCredit(TableDataset):
     homepage = 'https://www.kaggle.com/c/GiveMeSomeCredit'
 
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:
-        # The first column numbers the rows and has no name:
         text = TextFormat(
-            ('', self.label, *NUMERIC),
+            (self.label, *NUMERIC),
             NUMERIC,
             self.label,
             header=True,
@@ -58,6 +54,3 @@ class GiveMeSomeCredit(TableDataset):
             missing=('', 'NA', 'nan', 'NaN'),
         )
         return [(self._file('cs-training.csv'), text)]
-
-    def _finish(self, df: pd.DataFrame) -> pd.DataFrame:
-        return df.drop(columns='')

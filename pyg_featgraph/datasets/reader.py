@@ -2,7 +2,9 @@ r"""Delimited text in chunks, with errors that say where."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from pyg_featgraph.datasets.files import READ_ERRORS, first_line, open_text
 from pyg_featgraph.datasets.text import BadLines, TextFormat
 from pyg_featgraph.errors import DataError
 
+# The names of an index that pandas has saved, and read and saved again:
+_INDEX = re.compile(r'(Unnamed: \d+(\.\d+)?)?')
 # Bytes that are parsed at a time:
 _BLOCK = 8 * 2**20
 
@@ -38,7 +42,7 @@ def read_text(
         DataError: With the file, line, column and value, where something
             cannot be read.
     """
-    above = _lines_above(path, text)
+    text, above = _header(path, text)
     position = above + 1
     invalid: dict[int, str] = {}
 
@@ -78,18 +82,21 @@ def read_text(
         raise DataError(f"'{path}' cannot be read: {error}") from error
 
 
-def _lines_above(path: Path, text: TextFormat) -> int:
-    # The number of lines before the first row.
+def _header(path: Path, text: TextFormat) -> tuple[TextFormat, int]:
+    # Whether there are names, and the number of lines before the first row.
+    # pandas saves any table with names, after its index, and with commas.
     opened = first_line(path, text.member)
+    for delimiter in (text.delimiter, ','):
+        header = opened.replace('"', '').split(delimiter)
+        if [x for x in header if not _INDEX.fullmatch(x)] == list(text.names):
+            return replace(text, header=True, delimiter=delimiter), 1
     if text.header:
         header = opened.replace('"', '').split(text.delimiter)
-        if header != list(text.names):
-            raise DataError(
-                f"'{path}', line 1: the columns are {header}, expected "
-                f'{list(text.names)}'
-            )
-        return 1
-    return int(text.skip is not None and text.skip(opened))
+        raise DataError(
+            f"'{path}', line 1: the columns are {header}, expected "
+            f'{list(text.names)}'
+        )
+    return text, int(text.skip is not None and text.skip(opened))
 
 
 def _open_csv(
@@ -133,7 +140,8 @@ def _count_message(row: Any, text: TextFormat) -> str:
         hint = ' (is the file cut there?)'
     return (
         f': {(row.actual_columns + step - 1) // step} columns instead of '
-        f'{len(text.names)}{hint}: {row.text[:80]!r}'
+        f'{(row.expected_columns + step - 1) // step}{hint}: '
+        f'{row.text[:80]!r}'
     )
 
 

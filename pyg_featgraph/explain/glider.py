@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pyg_featgraph.explain.local import LocalInteractions
 from pyg_featgraph.explain.madex import madex
 from pyg_featgraph.explain.perturb.base import Perturbation
+from pyg_featgraph.html import html_table, ranking_html
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.intervals import bootstrap_intervals
 
@@ -45,6 +46,15 @@ class GlobalInteractions:
     num_rows: int
     significant_count: int
     agreement: float
+
+    def _repr_html_(self) -> str:
+        figures = [
+            ('rows', self.num_rows),
+            ('significant above', self.significant_count),
+            ('agreement of halves', self.agreement),
+        ]
+        table = html_table('GLIDER', ['', ''], figures)
+        return table + ranking_html(self.interactions)
 
 
 def glider(
@@ -165,13 +175,14 @@ def count_interactions(
     sets, found = _presence(local, num_features)
     sources = {x.source for row in local for x in row.interactions}
     source = f'GLIDER ({", ".join(sorted(sources))})'
+    measured = {'unit': 'rows with the interaction', 'rows': len(local)}
     # In parts, as there may be a hundred sets for each row:
     ends = [
         len(local) * bootstrap_intervals(part.T, seed=seed)
         for part in np.array_split(found, -(-len(sets) // 1000) or 1, axis=1)
     ]
     return InteractionSet(
-        Interaction(fields, count, source, {'interval': interval})
+        Interaction(fields, count, source, {**measured, 'interval': interval})
         for fields, count, interval in zip(
             sets,
             found.sum(axis=0).tolist(),

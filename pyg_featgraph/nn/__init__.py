@@ -48,6 +48,7 @@ from pyg_featgraph.nn.heads import (
     RegressionHead,
     make_head,
 )
+from pyg_featgraph.nn.importance import field_importance
 from pyg_featgraph.nn.layout import Nodes
 from pyg_featgraph.nn.models import (
     AIM,
@@ -62,6 +63,8 @@ from pyg_featgraph.nn.models import (
     FiGNN,
     GraphFM,
 )
+from pyg_featgraph.nn.pair_effects import PairEffects, pair_effects
+from pyg_featgraph.nn.row_effects import RowEffects, row_effects
 
 __all__ = [
     'FieldEmbedding',
@@ -102,7 +105,12 @@ __all__ = [
     'make_head',
     'FieldModel',
     'Nodes',
+    'field_importance',
     'joint_effects',
+    'PairEffects',
+    'pair_effects',
+    'RowEffects',
+    'row_effects',
     'LR',
     'FM',
     'DNN',

@@ -8,12 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from pyg_featgraph.data import FieldBatch, FieldTable
+from pyg_featgraph.data import FieldTable
+from pyg_featgraph.nn.mixing import mixed_logits, swaps
 
 
-@torch.no_grad()
 def joint_effects(
     model: Any,
     table: FieldTable,
@@ -68,7 +67,7 @@ def joint_effects(
         ValueError: If the table has a single row, or a set no fields or one
             that does not exist.
     """
-    info, n = table.info, table.info.num_fields
+    n = table.info.num_fields
     chosen = [tuple(s) for s in combinations(range(n), 2)]
     if sets is not None:
         chosen = [tuple(sorted(s)) for s in sets]
@@ -78,59 +77,32 @@ def joint_effects(
     size = min(num_rows, len(table) // 2)
     if size < 1:
         raise ValueError('Effects need two rows to exchange fields between')
-    device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randperm(len(table), generator=generator)
-    base = table.batch(rows[:size])
-    other = table.batch(rows[size : 2 * size])
-
-    def logits(swap: Tensor) -> Tensor:
-        slots = swap[:, info.slot_field].unsqueeze(1)
-        index = torch.where(slots, other.slot_index, base.slot_index)
-        value = torch.where(slots, other.slot_value, base.slot_value)
-        batch = FieldBatch.from_rows(
-            index.flatten(0, 1),
-            value.flatten(0, 1),
-            info,
-            drop_absent=table.drop_absent,
-        )
-        batch = batch.to(device)
-        if by_member:
-            each = model.member_logits(batch)
-            out = torch.cat([model.head.merge(each).unsqueeze(0), each])
-        else:
-            out = model(batch).unsqueeze(0)
-        out = out.cpu().double().view(len(out), len(swap), size, -1)
-        return out.transpose(0, 1)
-
+    base, other = rows[:size], rows[size : 2 * size]
     # Every variant once: which fields come from the other row.
-    subsets = {(), *(t for s in chosen for t in _subsets(s))}
-    variants = {t: i for i, t in enumerate(sorted(subsets))}
+    needed = {(), *(t for s in chosen for t in subsets(s))}
+    variants = {t: i for i, t in enumerate(sorted(needed))}
     swapped = torch.zeros(len(variants), n, dtype=torch.bool)
     for t, i in variants.items():
         swapped[i, list(t)] = True
-    was_training = model.training
-    model.eval()
-    parts = swapped.split(max(1, batch_size // size))
-    values = torch.cat(
-        [logits(part) for part in tqdm(parts, disable=not progress)]
-    )
-    model.train(was_training)
+    parts = swaps(base, other, swapped, batch_size, progress)
+    values = mixed_logits(model, table, parts, by_member)
     out = values.new_empty(len(chosen), *values.shape[1:3])
     for order in {len(s) for s in chosen}:
         of_order = [i for i, s in enumerate(chosen) if len(s) == order]
         index = torch.tensor(
-            [[variants[t] for t in _subsets(chosen[i])] for i in of_order]
+            [[variants[t] for t in subsets(chosen[i])] for i in of_order]
         )
         joint = values.new_zeros(len(of_order), *values.shape[1:])
-        for t, column in zip(_subsets(range(order)), index.t(), strict=True):
+        for t, column in zip(subsets(range(order)), index.t(), strict=True):
             joint += (-1) ** len(t) * values[column]
         out[of_order] = joint.square().mean(-1) / 2**order
     out = out.transpose(0, 1)
     return out if by_member else out[0]
 
 
-def _subsets(fields: Sequence[int]) -> list[tuple[int, ...]]:
+def subsets(fields: Sequence[int]) -> list[tuple[int, ...]]:
     r"""All of them, in an order that depends on their number alone."""
     sizes = range(len(fields) + 1)
     return [t for k in sizes for t in combinations(fields, k)]

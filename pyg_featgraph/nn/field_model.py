@@ -310,7 +310,9 @@ class FieldModel(Configurable, torch.nn.Module):
                 :obj:`detail["interval"]`, which holds the effect over all
                 rows with 95 %; none if it is zero. (default: :obj:`200`)
 
-        With several :obj:`members`, :obj:`detail["members"]` holds the lowest
+        Effects have :obj:`detail["unit"]` and :obj:`detail["rows"]`, what they
+        are and on how many rows they were measured. With several
+        :obj:`members`, :obj:`detail["members"]` holds the lowest
         and the highest effect on the logits of one of them.
 
         Raises:
@@ -336,7 +338,7 @@ class FieldModel(Configurable, torch.nn.Module):
         )
         source = self.__class__.__name__
         return rank_by_effect(
-            candidates, effects, source, num_bootstraps, seed
+            candidates, effects, source, self.head.unit, num_bootstraps, seed
         ).top(top)
 
     def monitor(self, data: Data) -> dict[str, float]:
@@ -373,6 +375,7 @@ class FieldModel(Configurable, torch.nn.Module):
             torch.stack(weights).mean(dim=(0, 1)).cpu().numpy(),
             self.info.names,
             f'{self.__class__.__name__} edges',
+            {'unit': 'mean edge weight', 'rows': len(table)},
         )
 
     def _draw(

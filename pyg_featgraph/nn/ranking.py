@@ -16,6 +16,7 @@ def rank_by_effect(
     candidates: InteractionSet,
     effects: Tensor,
     source: str,
+    unit: str = 'output',
     num_bootstraps: int = 0,
     seed: int = 0,
 ) -> InteractionSet:
@@ -29,6 +30,8 @@ def rank_by_effect(
             :math:`(|\mathcal{S}|, R)`; or :math:`(1 + k, |\mathcal{S}|, R)`,
             those of the members behind those of the model.
         source (str): What has made the ranking.
+        unit (str, optional): What the effects are on.
+            (default: :obj:`"output"`)
         num_bootstraps (int, optional): How often rows are drawn anew for
             intervals. (default: :obj:`0`)
         seed (int, optional): The seed of the draws. (default: :obj:`0`)
@@ -37,10 +40,12 @@ def rank_by_effect(
     if effects.dim() == 3:
         each = effects[1:].mean(-1).sqrt()
         effects, spread = effects[0], torch.stack(each.aminmax(dim=0), -1)
-    details: list[dict[str, Any]] = [{} for _ in candidates]
+    measured = {'unit': f'effect on the {unit}', 'rows': effects.size(-1)}
+    details: list[dict[str, Any]] = [{**measured} for _ in candidates]
     if num_bootstraps:
         ends = bootstrap_intervals(effects, num_bootstraps, seed=seed)
-        details = [{'interval': x} for x in np.sqrt(ends).tolist()]
+        for detail, x in zip(details, np.sqrt(ends).tolist(), strict=True):
+            detail['interval'] = x
     if spread is not None:
         for detail, x in zip(details, spread.tolist(), strict=True):
             detail['members'] = x

@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyg_featgraph.plot.entries import Entry, head
-from pyg_featgraph.plot.figure import PLAIN, new_figure, short, whole_ticks
+from pyg_featgraph.plot.entries import (
+    Entry,
+    count_true,
+    detail,
+    head,
+    ranking_name,
+)
+from pyg_featgraph.plot.figure import PLAIN, new_figure, say, short, whole_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,20 +64,26 @@ def plot_counts(
         raise ValueError(f"'counts' has negative scores (got {values.min()})")
     if (orders < 2).any():
         raise ValueError("'counts' has entries of a single field")
-    title = f'{len(shown)} of {len(counts)} interactions'
+    title = f'{len(shown)} of {len(counts)} {ranking_name(counts)}'
     named: list[int] = []
     if highlight is not None:
         if isinstance(highlight, int):
-            highlight = [x.fields for x in head(shown, highlight)]
-        wanted = {frozenset(fields) for fields in highlight}
-        named = [i for i, x in enumerate(shown) if {*x.fields} in wanted]
-        title += f', {len(named)} of {len(wanted)} highlighted'
+            named = [*range(len(head(shown, highlight)))]
+            title += f'\nthe first {len(named)} highlighted'
+        else:
+            wanted = {frozenset(fields) for fields in highlight}
+            named = [i for i, x in enumerate(shown) if {*x.fields} in wanted]
+            title += f'\n{count_true(shown, counts, wanted)} highlighted'
     names = [' x '.join(map(short, shown[i].fields)) for i in named]
     # In inches, the axes without what is around them:
     width = 6 + _LETTER * max(map(len, names), default=0)
     height = 2.4 + _LINE * len(names)
     figure = new_figure(width + 1, height + 1.2)
     axis = figure.add_subplot()
+    if not shown:
+        say(axis, title if counts else 'no interactions found')
+        return figure
+    axis.set_title(title)
     for order, (label, colour, marker) in _STYLES.items():
         (of_order,) = np.nonzero(orders.clip(max=max(_STYLES)) == order)
         if of_order.size:
@@ -113,8 +125,10 @@ def plot_counts(
     )
     whole_ticks(axis.xaxis)
     axis.set_xlabel('rank')
-    axis.set_ylabel('occurrence count')
-    axis.set_title(title)
+    rows = detail(shown[0], 'rows')
+    axis.set_ylabel(
+        f'occurrence count in {rows:,} rows' if rows else 'occurrence count'
+    )
     if axis.get_legend_handles_labels()[0]:
         figure.legend(loc='outside lower center', ncols=4, fontsize=8)
     return figure

@@ -2,7 +2,8 @@ r"""Edge weights as heat maps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from pyg_featgraph.errors import require
 from pyg_featgraph.plot.figure import (
     MARKED,
     label_patch,
+    name_with_value,
+    names_width,
     new_figure,
     pair_positions,
     short,
@@ -28,6 +31,8 @@ def plot_edge_weights(
     column_titles: Sequence[str] | None = None,
     marks: Iterable[Iterable[str]] = (),
     scale: str = 'column',
+    row_values: Sequence[Mapping[str, Any] | None] | None = None,
+    alone: Collection[int] = (),
 ) -> Figure:
     r"""Draws edge weights as heat maps, as Figure 4 of the GraphFM paper does.
 
@@ -45,8 +50,14 @@ def plot_edge_weights(
             (default: :obj:`()`)
         scale (str, optional): Which maps share their colours and a colour
             bar: those of a :obj:`"column"`, as layers differ in scale, all
-            of the :obj:`"figure"`, or none (:obj:`"map"`), which shows the
-            contrast within an average. (default: :obj:`"column"`)
+            of the :obj:`"figure"`, or none (:obj:`"map"`).
+            (default: :obj:`"column"`)
+        row_values (list of mapping, optional): For each row of the figure the
+            values of its fields, such as a row of a data frame, which stand
+            beside its maps; :obj:`None` for an average. (default: none)
+        alone (list of int, optional): The rows of the figure whose maps have
+            each a scale of their own, such as an average, which has less
+            contrast than its rows. (default: :obj:`()`)
 
     Returns:
         matplotlib.figure.Figure: The figure.
@@ -62,22 +73,37 @@ def plot_edge_weights(
             f"'scale' must be 'column', 'figure' or 'map' (got '{scale}')"
         )
     _check(maps, len(names), len(row_titles), len(column_titles))
+    if row_values is not None and len(row_values) != len(maps):
+        raise ValueError(
+            f"'row_values' must be {len(maps)} (got {len(row_values)})"
+        )
+    if {*alone} - {*range(len(maps))}:
+        raise ValueError(
+            f"'alone' must hold rows from 0 to {len(maps) - 1} "
+            f'(got {sorted(alone)})'
+        )
     pairs = pair_positions(marks, names)
     labels = [short(name) for name in names]
+    beside = [labels] * len(maps)
+    if row_values is not None:
+        beside = [_with_values(names, values) for values in row_values]
     # Six points need rows of at least an eighth of an inch, and the names
     # stand upright below each map:
     size = 8 if len(names) <= 15 else 6
     side = max(2.0, 0.125 * len(names))
-    room = 0.2 + max(map(len, labels)) * size * 0.6 / 72
+    below, left = (
+        0.2 + names_width(texts, size) for texts in (labels, chain(*beside))
+    )
+    own = len(maps) if scale == 'map' else len({*alone})
     figure = new_figure(
-        len(column_titles) * (side + room + 0.2),
-        len(row_titles) * (side + room + (1 if scale == 'map' else 0.4)) + 0.9,
+        len(column_titles) * (side + left + 0.2),
+        len(maps) * (side + below + 0.4) + 0.6 * own + 0.9,
     )
     axes = figure.subplots(len(maps), len(column_titles), squeeze=False)
     for axis, (r, c) in zip(axes.flat, np.ndindex(axes.shape), strict=True):
         axis.imshow(maps[r][c], cmap='viridis')
         axis.set_xticks(range(len(names)), labels, rotation=90, fontsize=size)
-        axis.set_yticks(range(len(names)), labels, fontsize=size)
+        axis.set_yticks(range(len(names)), beside[r], fontsize=size)
         axis.set_title(f'{row_titles[r]}\n{column_titles[c]}', fontsize=9)
         for i, j in pairs:
             axis.add_patch(_frame(i, j))
@@ -85,14 +111,25 @@ def plot_edge_weights(
     if pairs:
         patch = label_patch('planted', facecolor='none', edgecolor=MARKED)
         figure.legend(handles=[patch], loc='outside upper right')
+    by_itself = np.isin(np.arange(len(maps)), [*alone])
+    shared, single = axes[~by_itself], axes[by_itself]
     groups = {
-        'column': list(axes.T),
-        'figure': [axes.ravel()],
-        'map': list(axes.reshape(-1, 1)),
+        'column': list(shared.T),
+        'figure': [shared.ravel()],
+        'map': list(shared.reshape(-1, 1)),
     }
-    for group in groups[scale]:
-        _share_colours(figure, group)
+    for group in [*groups[scale], *single.reshape(-1, 1)]:
+        if group.size:
+            _share_colours(figure, group)
     return figure
+
+
+def _with_values(
+    names: Sequence[str], values: Mapping[str, Any] | None
+) -> list[str]:
+    if values is None:
+        return [short(name) for name in names]
+    return [name_with_value(name, values) for name in names]
 
 
 def _check(

@@ -3,7 +3,7 @@ r"""What all figures share: colours, names, files."""
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # Two colours of the Okabe-Ito palette, which colour-blind people tell apart:
 PLAIN, MARKED = '#56B4E9', '#D55E00'
+#: What the label of an axis says of the lines of :func:`draw_intervals`.
+INTERVALS = ', lines: 95 % intervals'
 _LONGEST_NAME = 24
 
 
@@ -35,9 +37,10 @@ def save_figure(
 
 
 def new_figure(width: float, height: float) -> Figure:
-    figure: Figure = require('matplotlib.figure', 'plot').Figure(
-        figsize=(width, height), layout='constrained'
-    )
+    require('matplotlib.figure', 'plot')
+    from pyg_featgraph.plot.shown import ShownFigure
+
+    figure = ShownFigure(figsize=(width, height), layout='constrained')
     require('matplotlib.backends.backend_agg', 'plot').FigureCanvasAgg(figure)
     return figure
 
@@ -56,10 +59,33 @@ def whole_ticks(side: Any) -> None:
     )
 
 
-def short(name: str) -> str:
-    if len(name) <= _LONGEST_NAME:
+def short(name: str, longest: int = _LONGEST_NAME) -> str:
+    if len(name) <= longest:
         return name
-    return name[: _LONGEST_NAME - 1] + '…'
+    # Names of columns that begin alike differ at their ends:
+    end = (longest - 1) // 2
+    return f'{name[: longest - 1 - end]}…{name[-end:]}'
+
+
+def name_with_value(name: str, values: Mapping[str, Any]) -> str:
+    value = values[name]
+    text = f'{value:.4g}' if isinstance(value, float) else str(value)
+    if text in ('nan', 'None', '<NA>', 'NaT'):
+        text = 'missing'
+    return f'{short(name)} = {short(text, 16)}'
+
+
+def names_width(names: Iterable[str], size: float = 8) -> float:
+    # In inches, of letters of so many points:
+    return max(map(len, names), default=0) * size * 0.6 / 72
+
+
+def say(axis: Any, text: str) -> None:
+    # In place of what there is nothing of:
+    axis.set_axis_off()
+    axis.text(
+        0.5, 0.5, text, ha='center', va='center', transform=axis.transAxes
+    )
 
 
 def pair_positions(
@@ -71,3 +97,12 @@ def pair_positions(
     if unknown:
         raise ValueError(f"'marks' name unknown fields {sorted(unknown)}")
     return [(position[a], position[b]) for a, b in pairs]
+
+
+def draw_intervals(
+    axis: Any, intervals: Iterable[Sequence[float] | None]
+) -> None:
+    # Beside bars that lie at 0, 1, and so on:
+    for i, ends in enumerate(intervals):
+        if ends is not None:
+            axis.plot(ends, [i, i], color='#333333', linewidth=1)

@@ -96,6 +96,7 @@ class GateModule(FieldModule):
     def on_before_optimizer_step(
         self, optimizer: torch.optim.Optimizer
     ) -> None:
+        super().on_before_optimizer_step(optimizer)
         torch.nn.utils.clip_grad_value_(self.gates, self._max_grad)
 
     def training_step(self, batch: FieldBatch, batch_idx: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from pyg_featgraph.data import FieldSchema
-from pyg_featgraph.data.values import check_frame
+from pyg_featgraph.data import FieldSchema, to_frame
+from pyg_featgraph.data.bins import quantile_edges
+from pyg_featgraph.data.values import check_frame, to_numbers
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import Interaction, InteractionSet
 
@@ -21,7 +23,7 @@ Floats = NDArray[np.float64]
 
 
 def screen(
-    frame: pd.DataFrame,
+    frame: Any,
     residual: ArrayLike,
     order: int = 3,
     *,
@@ -56,7 +58,9 @@ def screen(
         for rows that it was not trained on.
 
     Args:
-        frame (pandas.DataFrame): The fields, and nothing else.
+        frame (pandas.DataFrame): The columns of the fields, in any table that
+            :func:`~pyg_featgraph.data.to_frame` takes. What the schema does
+            not have plays no part.
         residual (array): What a model leaves unexplained, one number for each
             row: the label minus the prediction, or the label itself. The mean
             is taken off.
@@ -65,8 +69,8 @@ def screen(
         schema (FieldSchema, optional): The kinds of the fields; its other
             options play no part. (default: as
             :meth:`~pyg_featgraph.data.FieldSchema.infer` reads them)
-        bins (int, optional): The number of quantile buckets of a numeric field
-            with more values than these. (default: :obj:`8`)
+        bins (int, optional): The number of quantile buckets of a numeric
+            field, in which mass points have their own. (default: :obj:`8`)
         max_cells (int, optional): How many combinations of values a set may
             have. Of fields with more than the root of it, the most frequent
             values have a bucket of their own and all others share one, which
@@ -84,7 +88,11 @@ def screen(
         DataError: If a field is multi-valued or a vector, or if residuals are
             not one finite number for each row.
     """
-    names = list(frame.columns)
+    frame = to_frame(frame)
+    check_frame(frame, frame.columns)
+    schema = schema or FieldSchema.infer(frame)
+    fields = [x for x in schema if x.column in frame.columns]
+    names = [x.name for x in fields]
     if not 2 <= order <= len(names):
         raise ValueError(f"'order' must lie in 2 to {len(names)} (got {order})")
     if bins < 2 or max_cells < 2**order:
@@ -92,7 +100,13 @@ def screen(
             f"'bins' must be at least 2 and 'max_cells' at least {2**order} "
             f'(got {bins} and {max_cells})'
         )
-    check_frame(frame, names)
+    for field in fields:
+        if field.kind not in ('numeric', 'categorical'):
+            raise DataError(
+                f"Column '{field.name}' is of the kind '{field.kind}', which "
+                'cannot be screened; leave it out, or name its kind in the '
+                'schema'
+            )
     r = np.asarray(residual, dtype=np.float64)
     if r.shape != (len(frame),) or not np.isfinite(r).all() or len(r) < 2:
         raise DataError(
@@ -102,8 +116,8 @@ def screen(
         )
     size = int(max_cells ** (1 / order) + 1e-9)
     codes = [
-        bucket(frame[name], _kind(frame, name, schema), min(bins, size), size)
-        for name in names
+        bucket(field.read(frame), field.kind, min(bins, size), size)
+        for field in fields
     ]
     log_p = _log_tails(*_statistics(codes, r - r.mean(), order, progress))
     p, score = np.exp(log_p), np.maximum(-log_p / math.log(10), 0)
@@ -111,7 +125,12 @@ def screen(
     sets = combinations(names, order)
     source = f'screen of order {order}'
     return InteractionSet(
-        Interaction(fields, z, source, {'p': q, 'p_adjusted': least})
+        Interaction(
+            fields,
+            z,
+            source,
+            {'unit': '-log10 p', 'rows': len(r), 'p': q, 'p_adjusted': least},
+        )
         for fields, z, q, least in zip(
             sets, score.tolist(), p.tolist(), adjusted.tolist(), strict=True
         )
@@ -127,34 +146,23 @@ def bucket(
     Args:
         values (pandas.Series): The values.
         kind (str): The kind of the field.
-        bins (int): The number of quantile buckets of a numeric field with more
-            values than these.
+        bins (int): The number of quantile buckets of a numeric field.
         max_values (int): The number of buckets at most: all but the most
             frequent values share the last one.
     """
-    if kind == 'numeric' and values.nunique() > bins:
-        number = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if kind == 'numeric':
+        number = to_numbers(values)
+        missing = np.isnan(number)
         # One less with a bucket for missing ones:
-        num_bins = min(bins, max_values - int(np.isnan(number).any()))
-        inner = np.arange(1, num_bins) / num_bins
-        edges = np.unique(np.nanquantile(number, inner))
-        cut = np.searchsorted(edges, number)
-        values = pd.Series(np.where(np.isnan(number), -1, cut))
+        num_bins = min(bins, max_values - int(missing.any()))
+        known = np.unique(number[~missing], return_counts=True)
+        cut = np.searchsorted(quantile_edges(*known, num_bins), number)
+        values = pd.Series(np.where(missing, -1, cut))
     code, _ = pd.factorize(values, use_na_sentinel=False)
     ranked = np.argsort(-np.bincount(code), kind='stable')
     place = np.empty(len(ranked), dtype=np.int32)
     place[ranked] = np.arange(len(ranked)).clip(max=max_values - 1)
     return place[code]
-
-
-def _kind(frame: pd.DataFrame, name: str, schema: FieldSchema | None) -> str:
-    kind = (schema or FieldSchema.infer(frame[[name]])).kind(name)
-    if kind not in ('numeric', 'categorical'):
-        raise DataError(
-            f"Column '{name}' is of the kind '{kind}', which cannot be "
-            'screened; leave it out, or name its kind in the schema'
-        )
-    return kind
 
 
 def _statistics(

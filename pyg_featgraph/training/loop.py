@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyg_featgraph.errors import require
+from pyg_featgraph.html import html_table
 from pyg_featgraph.training.options import describe
 
 if TYPE_CHECKING:
@@ -64,6 +65,14 @@ class FitResult:
     num_epochs: int
     checkpoint: Path | None
     model_path: Path | None
+
+    def _repr_html_(self) -> str:
+        return html_table(
+            f'best of {self.num_epochs} epochs',
+            ['figure', 'value'],
+            [*self.metrics.items()],
+            note=f'model: {self.model_path}' if self.model_path else '',
+        )
 
 
 def run(

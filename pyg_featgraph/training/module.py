@@ -2,13 +2,15 @@ r"""What a training does with a model: steps, figures and optimizers."""
 
 from __future__ import annotations
 
+import math
+import warnings
 from copy import copy
 from typing import Any, cast
 
 import torch
 from lightning import pytorch as pl
 from torch import Tensor
-from torch.nn import ModuleDict
+from torch.nn import ModuleDict, Parameter
 from torchmetrics import MetricCollection
 
 from pyg_featgraph.data import FieldBatch
@@ -18,7 +20,11 @@ from pyg_featgraph.training.class_weight import class_weights
 from pyg_featgraph.training.datamodule import FieldDataModule
 from pyg_featgraph.training.finite import batch_error, check_weights
 from pyg_featgraph.training.metrics import ExactMean, figures_of
-from pyg_featgraph.training.optimizers import make_optimizer, make_scheduler
+from pyg_featgraph.training.optimizers import (
+    dense_tables,
+    make_optimizer,
+    make_scheduler,
+)
 from pyg_featgraph.training.options import TrainingOptions
 
 
@@ -51,6 +57,8 @@ class FieldModule(pl.LightningModule):
         self.options = (options or TrainingOptions()).for_head(model.head)
         self._set_head()
         self.class_weight: Tensor | None = None
+        self._tables: list[Parameter] = []
+        self._l2 = 0.0
         chosen = MetricCollection(dict(self.options.metrics))
         self.figures = ModuleDict()
         for stage in ('valid', 'test'):
@@ -100,6 +108,8 @@ class FieldModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
         options = self.options
+        self._tables = dense_tables(self.model) if options.embedding_l2 else []
+        self._l2 = options.embedding_l2 / self._num_rows()
         if options.scheduler is None and not options.warmup:
             return optimizer
         is_own = options.scheduler in (None, 'cosine')
@@ -117,6 +127,32 @@ class FieldModule(pl.LightningModule):
         r"""The optimizer, which searches replace."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return make_optimizer(self.model, parameters, self.options)
+
+    def _num_rows(self) -> float:
+        data = getattr(self.trainer, 'datamodule', None)
+        if isinstance(data, FieldDataModule):
+            return len(data.train)
+        self.trainer.fit_loop.setup_data()
+        loader = cast(Any, self.trainer.train_dataloader)
+        try:
+            return len(loader.dataset)
+        except (AttributeError, TypeError):
+            if self._tables:
+                warnings.warn(
+                    "'embedding_l2' has no effect, since the loader does not "
+                    'tell how many rows there are (loader.dataset has no len)',
+                    stacklevel=2,
+                )
+            return math.inf
+
+    def on_before_optimizer_step(
+        self, optimizer: torch.optim.Optimizer
+    ) -> None:
+        # In the gradients, and not a decay apart from them as that of AdamW,
+        # which would shrink all ids alike, however many rows they have:
+        for p in self._tables:
+            if p.grad is not None:
+                p.grad.add_(p.detach(), alpha=self._l2)
 
     def loss(self, batch: FieldBatch) -> Tensor:
         r"""The mean loss of a batch, which training lowers."""

@@ -16,6 +16,9 @@ from pyg_featgraph.nn import FieldModel, FirstOrder, NodeEmbedding
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training.options import TrainingOptions
 
+#: What has a vector, or a weight, for each id.
+TABLES = (NodeEmbedding, Embedding)
+
 
 def make_optimizer(
     model: Module,
@@ -58,17 +61,15 @@ def parameter_groups(
         if id(p) not in wanted:
             continue
         module = model.get_submodule(name.rpartition('.')[0])
-        is_table = isinstance(module, NodeEmbedding | Embedding)
+        is_table = isinstance(module, TABLES)
         is_sparse = is_table and bool(module.sparse)
-        decay = 0.0
-        if is_table:
-            decay = options.embedding_decay
-        elif id(p) not in spared and _is_matrix(
-            f'{type(module).__name__}.{name}', p
-        ):
-            decay = options.weight_decay
+        decays = (
+            not is_table
+            and id(p) not in spared
+            and _is_matrix(f'{type(module).__name__}.{name}', p)
+        )
         scale = linear.get(id(p), 1.0)
-        key = (is_sparse, scale, 0.0 if is_sparse else decay)
+        key = (is_sparse, scale, options.weight_decay if decays else 0.0)
         groups.setdefault(key, []).append(p)
     dense, tables = [], []
     for (is_sparse, scale, decay), members in groups.items():
@@ -78,6 +79,17 @@ def parameter_groups(
         else:
             dense.append({**group, 'weight_decay': decay})
     return dense, tables
+
+
+def dense_tables(model: Module) -> list[Parameter]:
+    r"""The tables of a model that are learned by dense gradients."""
+    return [
+        p
+        for module in model.modules()
+        if isinstance(module, TABLES)
+        for p in module.parameters(recurse=False)
+        if p.requires_grad and not module.sparse
+    ]
 
 
 def make_scheduler(

@@ -28,7 +28,7 @@ NOT_NEGATIVE = (
     'lr',
     'linear_scale',
     'weight_decay',
-    'embedding_decay',
+    'embedding_l2',
     'architecture_lr',
     'warmup',
     'save_seconds',
@@ -54,8 +54,13 @@ class TrainingOptions:
         weight_decay (float, optional): The decay of weights that are matrices:
             not of embeddings, biases, norms and architecture parameters.
             (default: :obj:`0`)
-        embedding_decay (float, optional): The decay of embeddings without
-            sparse gradients. (default: :obj:`0`)
+        embedding_l2 (float, optional): The penalty of embeddings and linear
+            weights without sparse gradients: half this number times their
+            squares is added to the sum of the losses of all training rows, as
+            :obj:`1 / C` is in scikit-learn's logistic regression. Whatever
+            the optimizer, it is part of the gradients, so that an id with few
+            rows stays near zero and one with many goes where they say.
+            (default: :obj:`1`)
         architecture_lr (float, optional): If given, the architecture
             parameters of the model are learned with this rate on validation
             rows, in turns with all others on training rows (Algorithm 1 of
@@ -121,7 +126,7 @@ class TrainingOptions:
     lr: float = 1e-3
     linear_scale: float | None = 150.0
     weight_decay: float = 0.0
-    embedding_decay: float = 0.0
+    embedding_l2: float = 1.0
     architecture_lr: float | None = None
     optimizer: str | Callable[..., Optimizer] = 'AdamW'
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)

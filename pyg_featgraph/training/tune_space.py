@@ -32,7 +32,7 @@ def default_space(model: Callable[..., Any]) -> dict[str, Any]:
     of_training = {
         'lr': FloatDistribution(3e-4, 1e-2, log=True),
         'weight_decay': FloatDistribution(1e-4, 1.0, log=True),
-        'embedding_decay': FloatDistribution(1e-4, 1.0, log=True),
+        'embedding_l2': FloatDistribution(0.1, 100.0, log=True),
         'ema_decay': [None, 0.999],
     }
     of_model = {

@@ -28,6 +28,8 @@ def test_finds_what_is_there_and_no_more(kind):
     found = greedy_crosses(df, y, order=(2, 3))
     assert {x.fields for x in found} == {('a', 'b', 'c'), ('d', 'e')}
     assert sorted(x.detail['step'] for x in found) == [1, 2]
+    unit = 'gain in loss on held-out rows'
+    assert {x.detail['unit'] for x in found} == {unit}
     assert all(x.score > x.detail['standard_error'] > 0 for x in found)
     assert list(CrossFeatures(found, top=1).fit_transform(df)) == [
         ' x '.join(found[0].fields)

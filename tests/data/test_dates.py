@@ -87,7 +87,7 @@ def frame(rows=40):
             'when': days,
             'text': days.strftime('%Y-%m-%d'),
             'same': '2021-03-01',
-            'word': 'a',
+            'word': ['a', 'b'] * (rows // 2),
             'y': np.arange(rows) % 2,
         }
     )

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 
@@ -40,6 +41,40 @@ def test_two_classes(labels, classes, numbers):
     assert encoder.classes == classes
     assert table.y.dtype == torch.float32
     assert table.y.tolist() == numbers
+
+
+@pytest.mark.parametrize(
+    ('labels', 'task', 'classes', 'numbers'),
+    [
+        (pl.Series(['yes', 'no', 'yes']), 'binary', ('no', 'yes'), [1, 0, 1]),
+        (pl.Series([True, False, True]), 'binary', ('0', '1'), [1, 0, 1]),
+        (
+            pl.Series(['b', 'c', 'a'], dtype=pl.Enum(['c', 'b', 'a'])),
+            'multiclass',
+            ('a', 'b', 'c'),
+            [1, 2, 0],
+        ),
+        (
+            pl.Series(['b', 'c', 'a'], dtype=pl.Categorical),
+            'multiclass',
+            ('a', 'b', 'c'),
+            [1, 2, 0],
+        ),
+        (pl.Series([10, 9, 2]), 'multiclass', ('2', '9', '10'), [2, 1, 0]),
+        (pl.Series([0.5, -3, 2]), 'regression', (), [0.5, -3, 2]),
+    ],
+)
+def test_labels_of_polars(labels, task, classes, numbers):
+    """What they ask for is seen, and names are kept."""
+    df = pl.DataFrame({'x': [1.0, 2.0, 3.0], 'y': labels, 'w': [1, 2, 0]})
+    encoder = FieldEncoder(FieldSchema.infer(df, 'y', weight='w'))
+    table = encoder.fit_transform(df)
+    assert encoder.schema.task == task
+    assert encoder.classes == classes
+    assert table.y.tolist() == numbers
+    assert table.sample_weight.tolist() == [1, 2, 0]
+    with pytest.raises(DataError, match="'y', row 0: there is no value"):
+        encoder.transform(df.with_columns(y=None))
 
 
 def test_several_classes():

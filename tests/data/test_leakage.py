@@ -23,6 +23,8 @@ WAYS = {
     'equal_width': {'transform': 'equal_width'},
     'standard': {'transform': 'standard'},
 }
+#: Kept, though it tells nothing.
+ID = {'id': {'kind': 'numeric'}}
 
 
 def draw(seed):
@@ -55,7 +57,7 @@ def test_labels_at_random(way):
     aucs, gains = [], []
     for seed in SEEDS:
         train, new = draw(seed)
-        schema = FieldSchema.infer(train, 'y', **WAYS[way])
+        schema = FieldSchema.infer(train, 'y', ID, **WAYS[way])
         encoder = FieldEncoder(schema).fit(train)
         tables = [encoder.transform(x) for x in (train, new)]
         model = LogisticRegression(max_iter=300)
@@ -76,7 +78,7 @@ def test_labels_at_random(way):
 @pytest.mark.parametrize('way', WAYS)
 def test_labels_of_rows_play_no_part_in_their_encoding(way):
     train, new = draw(0)
-    schema = FieldSchema.infer(train, 'y', **WAYS[way])
+    schema = FieldSchema.infer(train, 'y', ID, **WAYS[way])
     encoder = FieldEncoder(schema).fit(train)
     for rows in (train, new):
         table = encoder.transform(rows)

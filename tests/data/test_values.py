@@ -206,15 +206,13 @@ def test_columns():
         lambda: FieldSchema.infer(df, 'y'),
         lambda: FieldEncoder(FieldSchema((Field('a', 'numeric'),))).fit(df),
     ):
-        with pytest.raises(DataError, match=r"distinct strings.*'a', 'a', 'y'"):
+        with pytest.raises(DataError, match=r"distinct \(got.*'a', 'a', 'y'"):
             make()
     df.columns = ['y', 'a', 'y']
     encoder = FieldEncoder(FieldSchema((Field('a', 'numeric'),), 'y'))
-    with pytest.raises(DataError, match='distinct strings'):
+    with pytest.raises(DataError, match='must be distinct'):
         encoder.fit(df)
-    with pytest.raises(DataError, match=r'distinct strings \(got \[0, 1\]\)'):
-        FieldSchema.infer(pd.DataFrame([[1, 2]]))
-    with pytest.raises(TypeError, match=r'A table is a DataFrame \(got list'):
+    with pytest.raises(DataError, match=r'got list\)'):
         encoder.fit([1])
 
 

@@ -212,6 +212,12 @@ def test_schemas_need_no_files(tmp_path):
         assert sum(field.kind == 'numeric' for field in schema) == numeric
         assert len(schema) == total
         assert schema.label == dataset.label
+    for dataset in (Adult, BankMarketing):
+        data = dataset(tmp_path)
+        plain, paper = data.schema(), data.schema(transform='equal_width')
+        assert plain.fields[0].transform == 'auto'
+        assert paper.fields[0].bins == (10, 100, 1000)
+        assert plain.fields[0].min_count == paper.fields[0].min_count == 5
     schema = MovieLens1M(tmp_path, form='ids').schema(min_count=3)
     assert schema.names[:2] == ('user_id', 'movie_id')
     assert schema.fields[0].min_count == 3

@@ -20,9 +20,12 @@ from pyg_featgraph.datasets import (
     Nursery,
     TelcoChurn,
 )
+from pyg_featgraph.datasets.adult import COLUMNS as ADULT_COLUMNS
 from pyg_featgraph.datasets.avazu import COLUMNS as AVAZU_COLUMNS
 from pyg_featgraph.datasets.bank import COLUMNS as BANK_COLUMNS
 from pyg_featgraph.datasets.diamonds import GRADES
+from pyg_featgraph.datasets.employee import COLUMNS as EMPLOYEE_COLUMNS
+from pyg_featgraph.datasets.nursery import COLUMNS as NURSERY_COLUMNS
 from pyg_featgraph.datasets.telco import COLUMNS as TELCO_COLUMNS
 from pyg_featgraph.errors import DataError
 
@@ -272,6 +275,79 @@ def test_credit(tmp_path):
     assert df.loc[0, 'age'] == 45
 
 
+DIAMONDS = [
+    '"carat","cut","color","clarity","depth","table","price","x","y","z"',
+    '0.23,"Ideal","E","SI2",61.5,55,326,3.95,3.98,2.43',
+    '0.21,"Very Good","J","IF",59.8,61,1000.5,3.89,3.84,2.31',
+]
+ADULT = '39, Private, 7, HS, 9, No, Sales, Wife, W, Male, 1, 0, 40, ?, <=50K'
+BANK = (
+    '56;"maid";"married";"4y";"no";"no";"no";"phone";"may";"mon";261;1;999;0;'
+    '"none";1.1;93.994;-36.4;4.857;5191;"no"'
+)
+NURSERY = (
+    'usual,proper,complete,1,critical,convenient,nonprob,priority,priority'
+)
+AVAZU = dict.fromkeys(AVAZU_COLUMNS, '7') | {'click': '1', 'hour': '14102101'}
+
+
+@pytest.mark.parametrize('times', [1, 2, 3])
+@pytest.mark.parametrize(
+    ('data', 'name', 'lines', 'names', 'separator'),
+    [
+        (Adult, 'adult.test', [ADULT] * 2, ADULT_COLUMNS, ', '),
+        (
+            BankMarketing,
+            'bank-additional-full.csv',
+            [';'.join(f'"{x}"' for x in BANK_COLUMNS), BANK, BANK],
+            None,
+            ';',
+        ),
+        (Criteo, 'train.txt', LINES, HEADER, '\t'),
+        (Diamonds, 'diamonds.csv', DIAMONDS, None, ','),
+        (
+            EmployeeAccess,
+            'train.csv',
+            [','.join(EMPLOYEE_COLUMNS), *['1' + ',25' * 9] * 2],
+            None,
+            ',',
+        ),
+        (
+            Avazu,
+            'train.csv',
+            [','.join(AVAZU), *[','.join(AVAZU.values())] * 2],
+            None,
+            ',',
+        ),
+        (Nursery, 'nursery.data', [NURSERY] * 2, NURSERY_COLUMNS, ','),
+    ],
+)
+@pytest.mark.filterwarnings('ignore:.* rows, but')
+def test_files_that_pandas_has_saved_again(
+    data, name, lines, names, separator, times, tmp_path
+):
+    split = 'test' if data is Adult else None
+    path = write(tmp_path / name, lines)
+    expected = data(tmp_path).frame(split)
+    options = {'sep': separator, 'engine': 'python', 'dtype': object}
+    table = pd.read_csv(path, names=names and list(names), **options)
+    for _ in range(times):
+        table.to_csv(path)
+        table = pd.read_csv(path)
+    assert 'Unnamed: 0' in table
+    pd.testing.assert_frame_equal(data(tmp_path).frame(split), expected)
+    # Rows that are cut there are still told:
+    with open(path, 'a') as file:
+        file.write('7,8\n')
+    width = len(table.columns)
+    with pytest.raises(DataError, match=f': 2 columns instead of {width}'):
+        data(tmp_path).frame(split)
+    # With a name that is none of an index, they are other files:
+    table.rename(columns={'Unnamed: 0': 'row'}).to_csv(path, index=False)
+    with pytest.raises(DataError, match=r'line 1'):
+        data(tmp_path).frame(split)
+
+
 def test_movielens(tmp_path):
     write(tmp_path / 'users.dat', ['1::F::25::4::48067'])
     movies = [
@@ -331,13 +407,6 @@ def test_telco(tmp_path):
         DataError, match=r"line 3, column 'MonthlyCharges': 'twenty' is not a"
     ):
         data.frame()
-
-
-DIAMONDS = [
-    '"carat","cut","color","clarity","depth","table","price","x","y","z"',
-    '0.23,"Ideal","E","SI2",61.5,55,326,3.95,3.98,2.43',
-    '0.21,"Very Good","J","IF",59.8,61,1000.5,3.89,3.84,2.31',
-]
 
 
 def test_diamonds(tmp_path):

@@ -1,5 +1,6 @@
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.compose import make_column_transformer
@@ -212,6 +213,22 @@ def test_catboost_takes_values(frame, y):
     assert out.std() > 0.01
 
 
+def test_any_table(frame):
+    def model(x):
+        return x['float'].fillna(0).to_numpy(float) + (x['str'] == 'a')
+
+    frame = frame[['float', 'str', 'category', 'bool']].astype({'float': float})
+    masks = draw(4)
+    first, second = (
+        FramePerturbation(
+            model, make(frame[:9]), make(frame), off='mode', output='logit'
+        ).outputs(5, masks)
+        for make in (pl.from_pandas, pd.DataFrame)
+    )
+    assert first.unique().numel() > 2
+    torch.testing.assert_close(first, second)
+
+
 def test_errors(frame):
     def build(frame=frame, background=frame, **kwargs):
         return FramePerturbation(
@@ -222,8 +239,8 @@ def test_errors(frame):
             **kwargs,
         )
 
-    with pytest.raises(TypeError, match="'frame' must be a DataFrame"):
-        build(frame.to_numpy())
+    with pytest.raises(DataError, match=r'A table is .*got int\)'):
+        build(7)
     with pytest.raises(DataError, match="'background' is empty"):
         build(background=frame.iloc[:0])
     with pytest.raises(DataError, match=r"'background' lacks .*\['int'\]"):

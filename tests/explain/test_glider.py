@@ -89,6 +89,7 @@ def test_counts_have_intervals():
         ]
         for x in count_interactions(rows, 6, seed):
             low, high = x.detail['interval']
+            assert x.detail['unit'] == 'rows with the interaction'
             assert low <= x.score <= high
             share = shares[sets.index(''.join(x.fields))]
             held += low <= 60 * share <= high

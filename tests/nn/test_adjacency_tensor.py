@@ -283,6 +283,7 @@ def test_derives_the_example_of_figure_2():
         (('f2', 'f3', 'f4'), 0.7),
     ]
     assert {x.source for x in found} == {'FIVES'}
+    assert found[0].detail == {'unit': 'smallest edge score'}
 
 
 @given(

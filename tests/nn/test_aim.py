@@ -198,8 +198,8 @@ def test_interactions_are_the_open_gates():
         ]
     )
     assert [x.detail for x in found] == [
-        {'functions': {'inner': 0.25, 'outer': -0.5}},
-        {'functions': {'vector': 0.375}},
+        {'unit': 'largest gate', 'functions': {'inner': 0.25, 'outer': -0.5}},
+        {'unit': 'largest gate', 'functions': {'vector': 0.375}},
     ]
     assert model.interactions(by='edges', top=1) == found[:1]
     # Closed gates are there and may open again:

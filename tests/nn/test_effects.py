@@ -4,28 +4,12 @@ import numpy as np
 import pytest
 import torch
 from model_zoo import randomise
+from terms import Terms, signs
 
-from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import Interaction, InteractionSet
 from pyg_featgraph.intervals import bootstrap_intervals
 from pyg_featgraph.nn import FM, LR, MulticlassHead, joint_effects
-
-
-class Terms(torch.nn.Module):
-    """A sum of products of fields, and a square."""
-
-    def __init__(self, terms):
-        super().__init__()
-        self.terms = terms
-        self.weight = torch.nn.Parameter(torch.ones(1))
-
-    def forward(self, batch):
-        x = batch.slot_value
-        out = self.weight * x[:, 1] ** 2
-        for fields, weight in self.terms.items():
-            out = out + weight * x[:, list(fields)].prod(dim=-1)
-        return out
 
 
 class Classes(Terms):
@@ -46,17 +30,6 @@ class Missing(torch.nn.Module):
     def forward(self, batch):
         size = batch.ptr.diff()
         return self.weight * size.square()
-
-
-def signs(num_rows, num_fields=4):
-    """Independent values with unit variance."""
-    ones = (1,) * num_fields
-    kinds = ('categorical',) * num_fields
-    info = FieldInfo(tuple('abcd'[:num_fields]), ones, ones, kinds)
-    generator = torch.Generator().manual_seed(0)
-    value = torch.randint(0, 2, (num_rows, num_fields), generator=generator)
-    zeros = torch.zeros(num_rows, num_fields).int()
-    return FieldTable(zeros, value * 2.0 - 1, info)
 
 
 def test_effects_of_a_known_function():
@@ -115,6 +88,7 @@ def test_effects_of_a_model_of_classes(table):
     model = randomise(FM(table.info, 4, head=MulticlassHead(3)))
     found = model.interactions(table, num_rows=32)
     assert len(found) == 21
+    assert found[0].detail['unit'] == 'effect on the logit of a class'
     sets = [[table.info.names.index(name) for name in found[0].fields]]
     effects = joint_effects(model, table, sets, num_rows=32)
     assert found[0].score == pytest.approx(float(effects.mean() ** 0.5))
@@ -186,7 +160,7 @@ def test_intervals_of_a_model(table):
     assert 0.15 < narrow < 0.4
     (plain, *_) = model.interactions(table, num_rows=64, num_bootstraps=0)
     assert plain == found[0]
-    assert plain.detail == {}
+    assert plain.detail == {'unit': 'effect on the logit', 'rows': 64}
     assert len(LR(table.info).interactions(table)) == 0
 
 

@@ -128,7 +128,11 @@ def test_interactions_of_a_model_set_by_hand():
     assert found.keys() == expected.keys()
     for fields, (score, frequency) in expected.items():
         assert found[fields].score == pytest.approx(score)
-        assert found[fields].detail == {'frequency': pytest.approx(frequency)}
+        assert found[fields].detail == {
+            'unit': 'mean edge weight',
+            'rows': 10,
+            'frequency': pytest.approx(frequency),
+        }
         assert found[fields].source == 'FeatNet edges'
 
 

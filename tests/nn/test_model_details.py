@@ -118,7 +118,9 @@ def test_interactions(table):
     assert found[0].source == 'FM'
     graphfm = GraphFM(table.info, 4, 8)
     assert len(graphfm.interactions(table, num_rows=16)) == 21
-    assert len(graphfm.interactions(table, top=3, by='edges')) == 3
+    found = graphfm.interactions(table, top=3, by='edges', num_rows=50)
+    detail = {'unit': 'mean edge weight', 'rows': 50}
+    assert [x.detail for x in found] == [detail] * 3
     with pytest.raises(ValueError, match="pass a table as 'data'"):
         model.interactions()
     with pytest.raises(ValueError, match="'by' must be"):

@@ -82,18 +82,20 @@ def test_significance():
 @pytest.mark.parametrize(
     ('highlight', 'names', 'share'),
     [
-        (0, [], '0 of 0'),
-        (2, ['a x b', 'a x b x c'], '2 of 2'),
-        (9, None, '5 of 5'),
-        ([('c', 'b'), ('a', 'd')], ['b x c'], '1 of 2'),
+        (0, [], 'the first 0'),
+        (2, ['a x b', 'a x b x c'], 'the first 2'),
+        (9, None, 'the first 5'),
+        ([('c', 'b'), ('a', 'd')], ['b x c'], '1 of 2 pairs'),
+        (['bc', 'abcdef', 'abcd'], None, '1 of 1 pairs, 1 of 1 sets of 4'),
     ],
 )
 def test_highlight(highlight, names, share):
     (axis,) = plot_counts(FOUND, highlight).axes
     if names is None:
-        names = [' x '.join(x.fields) for x in FOUND]
-    assert {*labels(axis.texts)} == {*names}
-    assert axis.get_title() == f'5 of 5 interactions, {share} highlighted'
+        assert len(axis.texts) == (5 if highlight == 9 else 2)
+    else:
+        assert {*labels(axis.texts)} == {*names}
+    assert axis.get_title() == f'5 of 5 interactions\n{share} highlighted'
     for text in axis.texts:
         # The line ends at the point:
         rank, value = text.xy
@@ -109,6 +111,14 @@ def test_no_counts():
     figure.canvas.draw()
     assert not points(figure)
     assert not figure.legends
+    assert labels(figure.axes[0].texts) == ['no interactions found']
+
+
+def test_how_many_rows_were_counted():
+    assert plot_counts(FOUND).axes[0].get_ylabel() == 'occurrence count'
+    entry = Interaction(('a', 'b'), 3, detail={'rows': 1000})
+    (axis,) = plot_counts([entry]).axes
+    assert axis.get_ylabel() == 'occurrence count in 1,000 rows'
 
 
 def test_bad_counts():

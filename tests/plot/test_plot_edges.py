@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_rgba
 from plot_parts import labels, overlap, weights
@@ -53,6 +54,43 @@ def test_scales(scale, bars, limits):
     assert not figure.legends
 
 
+@pytest.mark.parametrize(
+    ('scale', 'bars', 'limits'),
+    [('column', 4, 4), ('figure', 3, 3), ('map', 6, 6)],
+)
+def test_rows_with_a_scale_of_their_own(scale, bars, limits):
+    values = weights(3, 2, 4)
+    figure = plot_edge_weights(
+        values, list('abcd'), list('pqr'), scale=scale, alone=[1]
+    )
+    assert len(figure.axes) - len(maps(figure)) == bars
+    clims = [x.images[0].get_clim() for x in maps(figure)]
+    assert len({*clims}) == limits
+    for c in range(2):
+        assert clims[2 + c] == (values[1][c].min(), values[1][c].max())
+
+
+def test_values_beside_the_maps_of_a_row():
+    row = {'a': 0.123456, 'b': 'red', 'c': 'a very long value indeed', 'd': 7}
+    figure = plot_edge_weights(
+        weights(2, 1, 3), list('abc'), ['row', 'mean'], row_values=[row, None]
+    )
+    one, mean = maps(figure)
+    assert labels(one.get_yticklabels()) == [
+        'a = 0.1235',
+        'b = red',
+        'c = a very l… indeed',
+    ]
+    assert labels(mean.get_yticklabels()) == list('abc')
+    missing = {'a': np.nan, 'b': None, 'c': pd.NA}
+    figure = plot_edge_weights(
+        weights(1, 1, 3), list('abc'), ['row'], row_values=[missing]
+    )
+    (axis,) = maps(figure)
+    assert labels(axis.get_yticklabels()) == [f'{x} = missing' for x in 'abc']
+    assert labels(one.get_xticklabels()) == list('abc')
+
+
 def test_absent_weights():
     value = np.array([[np.nan, 1.0], [3.0, 2.0]])
     figure = plot_edge_weights([[value]], ['a', 'b'], ['row'])
@@ -70,6 +108,11 @@ def test_bad_weights():
         plot_edge_weights(good, names[:2], ['p', 'q'])
     with pytest.raises(ValueError, match=r"unknown fields \['z'\]"):
         plot_edge_weights(good, names, ['p', 'q'], marks=[('a', 'z')])
+    for alone in ([2], [-1]):
+        with pytest.raises(ValueError, match=r"'alone' must .* from 0 to 1"):
+            plot_edge_weights(good, names, ['p', 'q'], alone=alone)
+    with pytest.raises(ValueError, match=r"'row_values' must be 2 \(got 1\)"):
+        plot_edge_weights(good, names, ['p', 'q'], row_values=[None])
     with pytest.raises(ValueError, match="'scale' must be"):
         plot_edge_weights(good, names, ['p', 'q'], scale='row')
 
@@ -88,6 +131,8 @@ def test_edge_weights_are_readable(names):
         names,
         ['row 17: label 1, predicted 0.97', 'mean over 1024 rows'],
         marks=[names[:2]],
+        row_values=[dict.fromkeys(names, 'of some length'), None],
+        alone=[1],
     )
     figure.canvas.draw()
     boxes = []

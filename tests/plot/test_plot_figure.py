@@ -2,16 +2,20 @@ import sys
 
 import numpy as np
 import pytest
-from plot_parts import FOUND, weights
+from plot_parts import FOUND, ROW, importance, pair, weights
 
 from pyg_featgraph.plot import (
+    plot_comparison,
     plot_counts,
     plot_edge_weights,
+    plot_importance,
     plot_interactions,
     plot_layer_graphs,
     plot_orders,
+    plot_pair_effects,
     plot_subset_members,
     plot_subset_sizes,
+    plot_waterfall,
     save_figure,
 )
 
@@ -51,3 +55,17 @@ def test_pyplot_is_left_alone(monkeypatch):
     plot_subset_members(np.ones((3, 2)), list('abc'), marks='a')
     plot_subset_sizes([[1, 3]], 3)
     plot_orders(np.ones((2, 3, 4), dtype=int))
+    plot_waterfall(ROW)
+    plot_pair_effects(pair(2, 3))
+    plot_importance(importance(['a']))
+    plot_comparison(FOUND, FOUND)
+
+
+def test_notebooks_show_figures():
+    for figure in (FOUND.plot(), plot_layer_graphs(np.ones((1, 3, 3)), 'abc')):
+        data, size = figure._repr_png_()
+        assert data[:4] == b'\x89PNG'
+        # The header has the numbers of pixels, two for one on the page:
+        pixels = np.frombuffer(data[16:24], '>i4')
+        shown = np.array([size['width'], size['height']])
+        assert abs(pixels - 2 * shown).max() <= 2

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
-from plot_parts import labels, overlap
+from plot_parts import inside, labels, overlap
 
 from pyg_featgraph.plot import (
     plot_orders,
@@ -10,12 +10,6 @@ from pyg_featgraph.plot import (
 )
 
 TITLES = ['row 17: label 1, predicted 0.97', 'row 3: label 0, predicted 0.1']
-
-
-def inside(figure, boxes):
-    for box in boxes:
-        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
-        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 def test_subset_members():

@@ -3,6 +3,7 @@ from math import comb, prod
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.special import log_ndtr
 from scipy.stats import gamma, kstest
@@ -76,6 +77,7 @@ def test_statistic_is_that_of_its_definition(order):
             4 / skew**2 + statistic / variance**0.5 * 2 / skew, 4 / skew**2
         )
         entry = found[tuple(sorted(fields))]
+        assert entry.detail['unit'] == '-log10 p'
         assert entry.detail['p'] == pytest.approx(p, rel=1e-4)
         assert entry.score == pytest.approx(-np.log10(p), abs=1e-4)
         adjusted = min(1, p * len(found))
@@ -204,9 +206,12 @@ def test_numbers_are_cut_into_quantiles():
     code = bucket(x, 'numeric', 4, 9)
     assert np.bincount(code).tolist() == [50, 13, 13, 12, 12]
     assert np.bincount(bucket(x, 'numeric', 4, 4)).tolist() == [50, 17, 17, 16]
-    # Few values are what they are, and so is one that most rows have:
+    # Few values are what they are, and one that most rows have leaves all
+    # other buckets to the others:
     x = pd.Series([0.0] * 90 + [3.5, 7, 7, 9, 9, 9, 11, 12, 13, 14])
-    assert bucket(x, 'numeric', 7, 20).max() == 1
+    code = bucket(x, 'numeric', 4, 20)
+    assert np.bincount(code).tolist() == [90, 4, 3, 3]
+    assert bucket(x, 'numeric', 7, 20).max() == 6
     assert bucket(x.clip(upper=9), 'numeric', 7, 20).max() == 3
     # The kind is inferred, or that of the schema:
     cells = np.arange(3000) % 600
@@ -219,10 +224,29 @@ def test_numbers_are_cut_into_quantiles():
 
 def test_a_constant_field_interacts_with_nothing():
     df = values(200, (2, 2, 2)).assign(z='same')
-    found = screen(df, signs(df, 'abc'))
+    schema = FieldSchema.infer(df, kind='categorical')
+    found = screen(df, signs(df, 'abc'), schema=schema)
     assert found[0].fields == ('a', 'b', 'c')
     for x in found[1:]:
         assert (x.score, x.detail['p']) == (0, 1)
+
+
+def test_any_table_and_parts_of_dates():
+    rng = np.random.default_rng(0)
+    days = pd.date_range('2020-01-01', periods=2000).to_series(
+        index=range(2000)
+    )
+    df = pd.DataFrame({'when': days, 'a': rng.integers(0, 3, 2000)})
+    y = (days.dt.day_of_week + df['a']) % 2 - 0.5
+    found = screen(df, y, 2)
+    assert found[0].fields == ('a', 'when.weekday')
+    assert found[0].score > 50
+    again = screen(pl.from_pandas(df), pl.from_pandas(y), 2)
+    assert again.to_pandas().equals(found.to_pandas())
+    # With a schema, its fields are those that are screened:
+    fields = [x for x in FieldSchema.infer(df) if x.name != 'when.year']
+    some = screen(df, y, 2, schema=FieldSchema(tuple(fields)))
+    assert {x for y in some for x in y.fields} == {x.name for x in fields}
 
 
 def test_wrong_arguments():

@@ -1,14 +1,18 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 import torchmetrics
 from fit_parts import assert_same, make, train, watched
+from lightning import pytorch as pl
+from sklearn.linear_model import LogisticRegression
 
-from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import DNN, FIVES, FM, LR, DeepFM, FeatNet, GraphFM
 from pyg_featgraph.optim import JointOptimizer
 from pyg_featgraph.training import (
+    FieldModule,
     TrainingOptions,
     fit,
     predict,
@@ -59,7 +63,7 @@ WRONG = [
     {'batch_size': 0},
     {'lr': -1.0},
     {'linear_scale': -1.0},
-    {'embedding_decay': -1.0},
+    {'embedding_l2': -1.0},
     {'ema_decay': 1.0},
     {'warmup': -1.0},
     {'weight_decay': -0.1},
@@ -105,27 +109,134 @@ def test_optimizer(parts, tmp_path):
     assert type(watch.trainer.optimizers[0]) is torch.optim.RMSprop
 
 
-@pytest.mark.parametrize('name', ['weight_decay', 'embedding_decay'])
-def test_decay_pulls_its_own_weights_to_zero(name, parts, tmp_path):
+def test_decay_pulls_matrices_to_zero(parts, tmp_path):
     norms = []
     for decay in (0.0, 5.0):
         model = make(parts[0].info, embedding_std=1.0)
-        options = {name: decay, 'lr': 0.02, 'patience': None}
+        options = {'weight_decay': decay, 'lr': 0.02, 'patience': None}
         train(model, parts, tmp_path, **options)
         conv = model.convs[0]
         norms.append(
-            {
-                'weight_decay': conv.lin.weight.norm().item(),
-                'embedding_decay': model.embedding.weight.norm().item(),
-                'norms': conv.norm_weight.norm().item(),
-            }
+            [
+                p.norm().item()
+                for p in (
+                    conv.lin.weight,
+                    model.embedding.weight,
+                    conv.norm_weight,
+                )
+            ]
         )
     none, decayed = norms
-    for key, norm in none.items():
-        if key == name:
-            assert decayed[key] < 0.5 * norm
-        else:
-            assert decayed[key] == pytest.approx(norm, rel=0.2)
+    assert decayed[0] < 0.5 * none[0]
+    assert decayed[1:] == pytest.approx(none[1:], rel=0.2)
+
+
+@pytest.mark.parametrize('optimizer', ['SGD', 'AdamW', 'NAdam'])
+def test_penalty_of_embeddings_is_one_of_the_loss(optimizer, parts, tmp_path):
+    """The gradients are those of the mean loss of all training rows and the
+    penalty, whatever the optimizer makes of them.
+    """
+    small, size = parts[0].subset(slice(0, 90)), 30
+    seen = []
+
+    class Watch(pl.Callback):
+        def on_before_optimizer_step(self, trainer, module, optimizer):
+            # The hook of the module comes after those of callbacks:
+            self.p = module.model.embedding.weight.detach().clone()
+            self.grad = module.model.embedding.weight.grad.clone()
+
+        def on_train_batch_end(self, trainer, module, *args):
+            grad = module.model.embedding.weight.grad
+            torch.testing.assert_close(
+                grad - self.grad, self.p * (7.0 / 90), rtol=1e-4, atol=1e-6
+            )
+            seen.append(grad)
+
+    model = FM(small.info, 4, embedding_std=1.0)
+    fit(
+        model,
+        small,
+        parts[1],
+        directory=tmp_path,
+        batch_size=size,
+        optimizer=optimizer,
+        embedding_l2=7.0,
+        max_epochs=2,
+        callbacks=[Watch()],
+        enable_progress_bar=False,
+    )
+    assert len(seen) == 6
+
+
+def test_linear_weights_are_those_of_scikit_learn(tmp_path):
+    """Of logistic regression with C = 1 / embedding_l2."""
+    generator = torch.Generator().manual_seed(0)
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
+    index = torch.rand(200, 2, generator=generator) * torch.tensor([3, 4])
+    index = index.int() + torch.tensor([0, 3], dtype=torch.int32)
+    y = (index.sum(1) + 3 * torch.rand(200, generator=generator) > 5).float()
+    table = FieldTable(index, torch.ones(200, 2), info, y)
+    x = torch.zeros(200, 7).scatter_(1, index.long(), 1.0).numpy()
+    reference = LogisticRegression(C=0.2, tol=1e-10, fit_intercept=False)
+    reference.fit(x, y.numpy())
+    model = LR(info)
+    for p in model.parameters():
+        p.requires_grad_(p.numel() > 1)  # All but the bias.
+    fit(
+        model,
+        table,
+        table,
+        directory=tmp_path,
+        optimizer='SGD',
+        lr=2.0,
+        linear_scale=None,
+        embedding_l2=5.0,
+        scheduler='cosine',
+        patience=None,
+        batch_size=200,
+        max_epochs=150,
+        enable_progress_bar=False,
+    )
+    weight = model.state_dict()['linear.table.weight'].numpy()[:, 0]
+    np.testing.assert_allclose(weight, reference.coef_[0], rtol=1e-3)
+
+
+def test_rows_that_are_not_counted_are_told(parts, tmp_path):
+    """The penalty needs their number, which any data set has but a stream."""
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter([parts[0][:64]])
+
+    def gradients(dataset):
+        loader = torch.utils.data.DataLoader(dataset, batch_size=None)
+        module = FieldModule(FM(parts[0].info, 4), TrainingOptions())
+        trainer = pl.Trainer(
+            max_epochs=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, loader, loader)
+        return module._l2
+
+    with pytest.warns(UserWarning, match='embedding_l2'):
+        assert gradients(Stream()) == 0
+    assert gradients(Items(parts[0][:64], 5)) == 1 / 5
+
+
+class Items(torch.utils.data.Dataset):
+    """So many items that are one batch each."""
+
+    def __init__(self, batch, size):
+        self.batch, self.size = batch, size
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        return self.batch
 
 
 def test_what_decays():
@@ -312,9 +423,15 @@ def test_loss(parts, tmp_path):
 
     models = [make(parts[0].info) for _ in range(2)]
     one = train(models[0], parts, tmp_path, optimizer='SGD', lr=0.1)
-    # Twice the loss at half the rate:
+    # Twice the loss, with its penalty, at half the rate:
     two = train(
-        models[1], parts, tmp_path, optimizer='SGD', lr=0.05, loss=doubled
+        models[1],
+        parts,
+        tmp_path,
+        optimizer='SGD',
+        lr=0.05,
+        loss=doubled,
+        embedding_l2=2.0,
     )
     for name in ('valid_loss', 'test_loss'):
         assert two.metrics[name] == pytest.approx(2 * one.metrics[name])

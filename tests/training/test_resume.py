@@ -248,7 +248,7 @@ CHANGED = {
     'lr': 0.5,
     'linear_scale': 2.0,
     'weight_decay': 0.1,
-    'embedding_decay': 0.1,
+    'embedding_l2': 0.1,
     'warmup': 2,
     'ema_decay': 0.5,
     'batch_size': 64,

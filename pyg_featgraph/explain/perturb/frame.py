@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pandas.api import types as dtypes
 from torch import Tensor
 
+from pyg_featgraph.data import to_frame
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.explain.perturb.black_box import ModelPerturbation
 
@@ -31,7 +32,9 @@ class FramePerturbation(ModelPerturbation):
         model (Any): An estimator on data frames, such as a pipeline of
             scikit-learn, or a function of a data frame; see
             :class:`ModelPerturbation`.
-        frame (pandas.DataFrame): The rows to explain.
+        frame (pandas.DataFrame): The rows to explain, or any other table that
+            :func:`~pyg_featgraph.data.to_frame` takes; the model gets data
+            frames in any case.
         background (pandas.DataFrame): Rows that the model knows, such as
             those it was trained on, with the same columns.
         off (str, optional): Whether a category that is off is
@@ -56,8 +59,8 @@ class FramePerturbation(ModelPerturbation):
     def __init__(
         self,
         model: Any,
-        frame: pd.DataFrame,
-        background: pd.DataFrame,
+        frame: Any,
+        background: Any,
         off: str = 'missing',
         values: Mapping[Any, Any] | None = None,
         output: str | None = None,
@@ -67,6 +70,11 @@ class FramePerturbation(ModelPerturbation):
         if off not in ('missing', 'mode'):
             raise ValueError(f"'off' must be 'missing' or 'mode' (got '{off}')")
         values = dict(values or {})
+        frame, background = (
+            # A model may know the columns of a data frame by other names:
+            x if isinstance(x, pd.DataFrame) else to_frame(x)
+            for x in (frame, background)
+        )
         _check(frame, background, values)
         self.columns: dict[Any, pd.Series] = {}
         self.off: dict[Any, Any] = {}
@@ -128,10 +136,6 @@ def _check(
     frame: pd.DataFrame, background: pd.DataFrame, values: Mapping[Any, Any]
 ) -> None:
     for what, table in (('frame', frame), ('background', background)):
-        if not isinstance(table, pd.DataFrame):
-            raise TypeError(
-                f"'{what}' must be a DataFrame (got {type(table).__name__})"
-            )
         if table.empty:
             raise DataError(f"'{what}' is empty (shape {table.shape})")
         if not table.columns.is_unique:

@@ -76,7 +76,12 @@ def derive_interactions(
             for fields, score in candidates.items():
                 best[fields] = max(score, best.get(fields, 0.0))
         out += [
-            Interaction(tuple(names[i] for i in fields), score, source)
+            Interaction(
+                tuple(names[i] for i in fields),
+                score,
+                source,
+                {'unit': 'smallest edge score'},
+            )
             for fields, score in _head(best, max_candidates)
         ]
     return InteractionSet(out)

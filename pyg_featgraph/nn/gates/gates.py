@@ -34,7 +34,7 @@ def gated(
             names,
             max(abs(value or 0.0) for value in values.values()),
             source,
-            {'functions': dict(values)},
+            {'unit': 'largest gate', 'functions': dict(values)},
         )
         for names, values in gates.items()
         if values

@@ -26,6 +26,8 @@ class Head(Configurable, torch.nn.Module):
 
     #: The name of the head.
     name: ClassVar[str]
+    #: What an output is, as figures say it.
+    unit: ClassVar[str] = 'output'
     #: The number :math:`C` of outputs.
     out_channels: int = 1
     _names: ClassVar[dict[str, type[Head]]] = {}

@@ -22,6 +22,7 @@ class BinaryHead(Head):
     """
 
     name = 'binary'
+    unit = 'logit'
     wanted = '0 or 1: number the two classes so'
     rules: ClassVar[Mapping[str, Rule]] = {'label_smoothing': between(0, 1)}
 

@@ -24,6 +24,7 @@ class MulticlassHead(Head):
     """
 
     name = 'multiclass'
+    unit = 'logit of a class'
     rules: ClassVar[Mapping[str, Rule]] = {
         'num_classes': at_least(2),
         'label_smoothing': between(0, 1),

@@ -15,6 +15,7 @@ class PoissonHead(Head):
     """
 
     name = 'poisson'
+    unit = 'logarithm of the mean'
     wanted = 'a finite number that is not negative'
     log_rate: Tensor
 

@@ -28,6 +28,7 @@ class RankingHead(Head):
     """
 
     name = 'ranking'
+    unit = 'score'
     wanted = 'a finite number'
 
     def loss(

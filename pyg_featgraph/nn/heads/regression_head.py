@@ -15,6 +15,7 @@ class RegressionHead(Head):
     """
 
     name = 'regression'
+    unit = 'prediction, in standard deviations'
     wanted = 'a finite number'
     mean: Tensor
     std: Tensor

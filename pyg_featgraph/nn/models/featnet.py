@@ -354,7 +354,11 @@ class FeatNet(FieldModel):
                 tuple(self.info.names[i] for i in fields),
                 strength / total,
                 f'{self.__class__.__name__} edges',
-                {'frequency': count / total},
+                {
+                    'unit': 'mean edge weight',
+                    'rows': len(table),
+                    'frequency': count / total,
+                },
             )
             for fields, strength, count in found
         )
