@@ -22,6 +22,7 @@ import mmap
 import os
 import re
 import secrets
+import shutil
 import socket
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -51,6 +52,64 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: If the file cannot be written, with its name.
     """
     path = Path(path)
+    temporary = _beside(path)
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _failed(path, error) from error
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def replacing_folder(path: str | os.PathLike[str], mark: str) -> Iterator[Path]:
+    r"""Gives a temporary folder next to :obj:`path` to write files to. In the
+    end it is on the disk and takes the place of :obj:`path`; if the writing
+    fails, it is removed.
+
+    Args:
+        path (str): The folder.
+        mark (str): The name of a file that each folder of this sort has;
+            others are not replaced, unless they are empty.
+
+    Raises:
+        FileExistsError: If there is something else at this place.
+        OSError: If the folder cannot be written, with its name.
+    """
+    path = Path(path)
+    if path.exists() and not (
+        path.is_dir() and ((path / mark).is_file() or not [*path.iterdir()])
+    ):
+        raise FileExistsError(
+            errno.EEXIST,
+            f"There is something else here, without '{mark}'; choose another "
+            'folder or remove it',
+            str(path),
+        )
+    temporary, before = _beside(path), _beside(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+        for part in (*temporary.rglob('*'), temporary):
+            _sync(part)
+        if path.exists():
+            os.rename(path, before)
+        os.rename(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        if before.exists() and not path.exists():
+            os.rename(before, path)
+        raise _failed(path, error) from error
+    finally:
+        _remove(temporary)
+        _remove(before)
+
+
+def _beside(path: Path) -> Path:
+    r"""A temporary name, after those of killed processes are gone."""
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -59,21 +118,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     _remove_leftovers(folder)
     # Not made of the name, which may be as long as names can be:
     owner = f'{socket.gethostname()}-{os.getpid()}'
-    temporary = folder / f'.featgraph-{owner}-{secrets.token_hex(8)}.tmp'
-    try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(folder)
-    except OSError as error:
-        raise OSError(
-            error.errno or errno.EIO,
-            f'Writing failed, what was there before stays ({error})',
-            str(path),
-        ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    return folder / f'.featgraph-{owner}-{secrets.token_hex(8)}.tmp'
+
+
+def _failed(path: Path, error: OSError) -> OSError:
+    return OSError(
+        error.errno or errno.EIO,
+        f'Writing failed, what was there before stays ({error})',
+        str(path),
+    )
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -202,7 +263,7 @@ def _remove_leftovers(folder: Path) -> None:
         if match and match[1] == socket.gethostname():
             with suppress(OSError):
                 if not _is_running(int(match[2])):
-                    path.unlink()
+                    _remove(path)
 
 
 def _is_running(process: int) -> bool:

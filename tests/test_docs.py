@@ -1,5 +1,6 @@
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,13 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     importlib.import_module('code_of_page')
     # A page that trains and ranks has something to show:
     assert 'valid_auc' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_code_of_serving_runs(tmp_path, monkeypatch, capsys):
+    text = (ROOT / 'docs' / 'serving.md').read_text(encoding='utf-8')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    blocks = re.findall(r'```python\n(.*?)```', text, re.DOTALL)
+    exec('\n'.join(blocks), {})
+    assert len(capsys.readouterr().out.splitlines()) > 2

@@ -207,3 +207,9 @@ def test_estimator_example(data, tmp_path):
     assert ('planted' in out) == (data == 'built-in')
     names = {x.name for x in folder.iterdir()}
     assert names > {'model.safetensors', 'encoder.parquet'}
+
+
+@pytest.mark.slow
+def test_server_example(tmp_path):
+    out = run_example('serve_http.py', '--output', tmp_path, '--rows', 2000)
+    assert len(re.findall(r"^0\.\d{3}  \{'I1'", out, re.MULTILINE)) == 3

@@ -14,6 +14,7 @@ from pandas.api import types as dtypes
 from pyg_featgraph.data.texts import to_texts
 from pyg_featgraph.data.values import Floats, raise_at
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.serve.scorer.entries import ISO
 
 #: What a field can be of a date. A week starts with Monday, which is 0, and
 #: the last one is the days since 1970-01-01 with their fraction.
@@ -21,10 +22,6 @@ PARTS = ('year', 'month', 'day', 'weekday', 'hour', 'minute', 'elapsed')
 
 _ATTRIBUTES = {'weekday': 'day_of_week'}
 _DAY = 24 * 3600 * 10**6  # In microseconds.
-_ISO = (
-    r'\d{4}-\d{2}-\d{2}'
-    r'(?:[ T]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?'
-)
 
 
 def to_times(column: pd.Series) -> pd.DatetimeIndex:
@@ -40,10 +37,12 @@ def to_times(column: pd.Series) -> pd.DatetimeIndex:
             times = times.tz_convert(None)
         return _in_microseconds(times, column)
     codes, keys = to_texts(column)
-    known = keys.where(keys.str.fullmatch(_ISO))
+    known = keys.where(keys.str.fullmatch(ISO))
     parsed = pd.to_datetime(known, format='ISO8601', utc=True, errors='coerce')
-    # A time apart for code -1, which marks missing entries:
-    wrong = np.append(parsed.isna(), False)[codes]
+    # A zone may take the first and the last days out of the years that there
+    # are. And a time apart for code -1, which marks missing entries:
+    beyond = (parsed.year < 1) | (parsed.year > 9999)
+    wrong = np.append(parsed.isna() | beyond, False)[codes]
     if wrong.any():
         what = 'is no point in time such as 2020-01-31 or 2020-01-31 12:30:00'
         raise_at(column, wrong, what)

@@ -14,8 +14,9 @@ from pyg_featgraph.data.dates import PARTS, date_part
 from pyg_featgraph.data.frames import to_frame
 from pyg_featgraph.data.infer import infer_task, read_kind
 from pyg_featgraph.data.labels import TASKS
-from pyg_featgraph.data.values import check_frame, is_broken
+from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.serve.scorer.entries import is_broken
 
 KINDS = ('categorical', 'numeric', 'multi', 'vector')
 NUMERIC_OPTIONS = ('transform', 'bins', 'interpolate')

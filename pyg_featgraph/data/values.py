@@ -34,8 +34,6 @@ nearest to, in categories and numbers alike.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,19 +41,12 @@ from numpy.typing import NDArray
 from pandas.api import types as dtypes
 
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.serve.scorer.entries import LARGEST, read_number
 
 Floats = NDArray[np.float64]
 
-#: The texts of missing entries.
-MISSING_TEXTS = ('', 'nan', 'NaN')
-#: The texts of truth values, and their numbers as texts.
-TRUTH_TEXTS = {
-    **dict.fromkeys(('true', 'True', 'TRUE'), '1'),
-    **dict.fromkeys(('false', 'False', 'FALSE'), '0'),
-}
 # What pandas.to_numeric turns into the numbers that are meant:
 _PLAIN = ('floating', 'integer', 'mixed-integer-float', 'boolean', 'string')
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_frame(df: pd.DataFrame, names: Iterable[str]) -> None:
@@ -96,11 +87,6 @@ def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
         f'({int(wrong.sum())} such of {len(column)} rows). Correct or drop '
         'these rows, or leave the value empty if it is missing'
     )
-
-
-def is_broken(text: str) -> bool:
-    r"""Whether a text holds half of a pair of code units of UTF-16."""
-    return any('\ud800' <= letter <= '\udfff' for letter in text)
 
 
 def to_objects(column: pd.Series) -> pd.Series:
@@ -154,7 +140,7 @@ def check_single(
     Raises:
         DataError: If one is not finite in single precision.
     """
-    fits = np.abs(x) <= _LARGEST
+    fits = np.abs(x) <= LARGEST
     if not fits.all():
         fits = fits.reshape(len(x), -1)
         raise_at(column, np.asarray(~fits.all(axis=1), bool), what)
@@ -199,25 +185,9 @@ def _parse(column: pd.Series) -> Floats:
     wrong = np.zeros(len(column), bool)
     for i in np.flatnonzero(np.isnan(x) & column.notna().to_numpy()):
         try:
-            x[i] = _number(column.iloc[i])
+            x[i] = read_number(column.iloc[i])
         except (OverflowError, TypeError, ValueError):
             wrong[i] = True
     if wrong.any():
         raise_at(column, wrong, 'is not a number')
     return x
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, str):
-        text = value.strip()
-        if text in MISSING_TEXTS:
-            return np.nan
-        number = float(TRUTH_TEXTS.get(text, text))
-        # Python also takes 1_000, digits of any script and other NaNs:
-        if np.isnan(number) or '_' in text or not text.isascii():
-            raise ValueError(text)
-        return number
-    kinds = (bool, np.bool_, int, float, np.integer, np.floating, Decimal)
-    if isinstance(value, kinds):
-        return float(value)
-    raise TypeError(value)

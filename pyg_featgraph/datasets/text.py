@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from pyg_featgraph.data.values import MISSING_TEXTS
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.serve.scorer.entries import MISSING_TEXTS
 
 
 @dataclass

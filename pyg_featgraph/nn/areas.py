@@ -160,7 +160,7 @@ def warn_if_chance(
             f'The AUC of {len(y)} {rows} is {area:.3f}, which chance gives as '
             f'well (one half, with a standard error of {error:.3f}): what the '
             'model says of interactions and of new rows means nothing yet. Try '
-            'a higher lr (5e-3), embedding_decay=.1, more epochs (max_epochs, '
+            'a higher lr (5e-3), embedding_l2=10, more epochs (max_epochs, '
             'patience) or more rows',
             stacklevel=3,
         )

@@ -64,7 +64,12 @@ def test_all_centuries():
 
 
 @pytest.mark.parametrize(
-    'value', ['2020-13-01', '2020', 'today', 5, datetime.time(1), '20200131']
+    'value',
+    [
+        *('2020-13-01', '2020', 'today', 5, datetime.time(1), '20200131'),
+        *('0001-01-01 00:00:00+01:00', '9999-12-31 23:59:59-01:00'),
+        '2020-01-31 24:00',
+    ],
 )
 def test_what_is_no_date(value):
     column = pd.Series(['2020-01-01', value], ['a', 'b'], object, 'when')

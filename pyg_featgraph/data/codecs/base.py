@@ -16,8 +16,6 @@ from pyg_featgraph.errors import DataError
 
 MISSING, RARE, NUMBER = 0, 1, 1
 NUM_SPECIAL = 2
-#: What to say of a number whose value single precision cannot hold.
-TOO_FAR = 'is too far from the training rows for single precision'
 
 
 class Codec(ABC):
@@ -60,6 +58,22 @@ class Codec(ABC):
     def state(self) -> dict[str, Any]:
         r"""The fitted statistics as JSON-compatible values."""
         return {name: getattr(self, name) for name in self.state_names}
+
+    def describe(self) -> dict[str, Any]:
+        r"""All that it takes to encode entries, as JSON-compatible values: see
+        :func:`~pyg_featgraph.serve.export`.
+        """
+        options = ('name', 'column', 'part', 'separator', 'transform')
+        out = {
+            'codec': type(self).__name__,
+            **{name: getattr(self.field, name) for name in options},
+            'size': self.size,
+            **self.state(),
+            'slots': self.slots,
+        }
+        if self.vocabulary is not None:
+            out['keys'] = self.vocabulary.index.tolist()
+        return out
 
     @property
     def vocabulary(self) -> pd.Series | None:

@@ -3,7 +3,6 @@ r"""One category, or several of which the mean is taken."""
 from __future__ import annotations
 
 import warnings
-from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -17,6 +16,7 @@ from pyg_featgraph.data.codecs.base import MISSING, NUM_SPECIAL, RARE, Codec
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import Ids, to_texts
 from pyg_featgraph.data.values import Floats, to_objects
+from pyg_featgraph.serve.scorer.entries import members
 
 
 class CategoricalCodec(Codec):
@@ -118,24 +118,13 @@ class MultiCodec(CategoricalCodec):
             texts = pa.array(column, pa.large_string())
             parts = pc.split_pattern(texts, self.field.separator)
             length = pc.list_value_length(parts).fill_null(0).to_numpy()
-            members = parts.flatten().to_pandas()
+            flat = parts.flatten().to_pandas()
         else:
-            lists = [self._members(x) for x in to_objects(column)]
+            separator = self.field.separator
+            lists = [members(x, separator) for x in to_objects(column)]
             length = np.array([len(x) for x in lists], np.int64)
-            members = pd.Series([*chain(*lists)], dtype=object)
+            flat = pd.Series([*chain(*lists)], dtype=object)
         row = np.repeat(np.arange(len(column)), length)
         # So that an error names the row:
-        members.index, members.name = column.index[row], column.name
-        return row, members
-
-    def _members(self, entry: Any) -> list[Any]:
-        if isinstance(entry, str):
-            return entry.split(self.field.separator)
-        if isinstance(entry, set | frozenset):
-            # Its order is another one in each process:
-            with suppress(ValueError):  # A member too long for a text.
-                return sorted(entry, key=lambda x: (str(type(x)), str(x)))
-            return [*entry]
-        if isinstance(entry, np.ndarray) and entry.ndim:
-            return [*entry]
-        return [*entry] if isinstance(entry, list | tuple) else [entry]
+        flat.index, flat.name = column.index[row], column.name
+        return row, flat

@@ -9,12 +9,12 @@ from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import (
     MISSING,
     NUMBER,
-    TOO_FAR,
     Codec,
     are_floats,
 )
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, check_single, to_numbers
+from pyg_featgraph.serve.scorer.entries import TOO_FAR
 
 
 class NumericCodec(Codec):

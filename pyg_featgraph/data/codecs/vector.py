@@ -11,13 +11,13 @@ from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import (
     MISSING,
     NUMBER,
-    TOO_FAR,
     Codec,
     are_floats,
 )
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, check_single, raise_at
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.serve.scorer.entries import TOO_FAR
 
 
 class VectorCodec(Codec):

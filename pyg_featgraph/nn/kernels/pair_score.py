@@ -47,7 +47,7 @@ def pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
 @torch.library.custom_op('pyg_featgraph::pair_score', mutates_args=())
 def _pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
     size, n, _ = x.size()
-    to_full, _, _ = _pairs(n, x.device)
+    to_full, _, _ = _places(n, x.device)
     out = x.new_empty(size, n, n)
     for rows, v in _products(x):
         hidden = torch.addmm(bias, v.flatten(0, 2), weight.t()).relu_()
@@ -66,7 +66,7 @@ def _pair_score_backward(
     grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, att: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     n = x.size(1)
-    _, to_pairs, share = _pairs(n, x.device)
+    _, to_pairs, share = _places(n, x.device)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     # What pair (i, i + s) sends to node i + s is to be summed over s. Each s
     # has a lane of its own in which node j stands at place j of 2n, so that
@@ -174,12 +174,17 @@ def _rows_of_chunk(x: Tensor) -> int:
     return max(1, min(step, size))
 
 
-@lru_cache(maxsize=16)
-def _pairs(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    # Where entry (i, j) of the full matrix stands among the pairs [S, n],
-    # where each pair stands in the full matrix, and the share of the
-    # symmetrised gradient that belongs to it: one half for i = j and, if n is
-    # even, for the last shift, which meets its pairs twice.
+def pair_places(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    r"""Where the pairs :math:`(i, i + s \bmod n)` stand in a full matrix.
+
+    Args:
+        n (int): The number of nodes.
+        device (torch.device): The device.
+
+    Returns:
+        Where entry :math:`(i, j)` of the full matrix stands among the pairs
+        :math:`(S, n)`, and where each pair stands in the full matrix.
+    """
     i = torch.arange(n, device=device)
     num_shifts = n // 2 + 1
     shift = (i - i.view(-1, 1)) % n
@@ -187,9 +192,16 @@ def _pairs(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     backward = (n - shift) * n + i
     to_full = torch.where(shift < num_shifts, forward, backward).flatten()
     s = torch.arange(num_shifts, device=device).view(-1, 1)
-    to_pairs = (i * n + (i + s) % n).flatten()
-    share = torch.ones(num_shifts, n, device=device)
+    return to_full, (i * n + (i + s) % n).flatten()
+
+
+@lru_cache(maxsize=16)
+def _places(n: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    # Also the share of the symmetrised gradient that belongs to each pair: one
+    # half for i = j and, if n is even, for the last shift, which meets its
+    # pairs twice.
+    share = torch.ones(n // 2 + 1, n, device=device)
     share[0] = 0.5
     if n % 2 == 0:
         share[-1] = 0.5
-    return to_full, to_pairs, share.flatten()
+    return *pair_places(n, device), share.flatten()

@@ -38,6 +38,22 @@ def slack(cut: Tensor) -> Tensor:
     return gap.masked_fill(gap.isinf(), 0)
 
 
+def first_of_equal(score: Tensor, cut: Tensor, gap: Tensor, m: int) -> Tensor:
+    r"""Marks the :obj:`m` largest entries, the first ones of those that are
+    equal to the :obj:`m`-th.
+
+    Args:
+        score (torch.Tensor): The scores, with shape :math:`(*, n)`.
+        cut (torch.Tensor): The :obj:`m`-th largest, with shape :math:`(*, 1)`.
+        gap (torch.Tensor): The :func:`slack` of it.
+        m (int): How many to mark.
+    """
+    above = score > cut + gap
+    equal = (score >= cut - gap) & ~above
+    room = m - above.sum(-1, keepdim=True)
+    return above | (equal & (equal.cumsum(-1) <= room))
+
+
 @torch.library.custom_op('pyg_featgraph::top_m_mask', mutates_args=())
 def _top_m_mask(score: Tensor, m: int, keep_ties: bool) -> Tensor:
     n = score.size(-1)
@@ -50,10 +66,7 @@ def _top_m_mask(score: Tensor, m: int, keep_ties: bool) -> Tensor:
         return keep
     # Few rows have ties at the cut, so only those are looked at again:
     tied = (keep.sum(-1) > m).nonzero(as_tuple=True)
-    above = score[tied] > (cut + gap)[tied]
-    equal = keep[tied] & ~above
-    room = m - above.sum(-1, keepdim=True)
-    keep[tied] = above | (equal & (equal.cumsum(-1) <= room))
+    keep[tied] = first_of_equal(score[tied], cut[tied], gap[tied], m)
     return keep
 
 
