@@ -79,6 +79,8 @@ class FieldModel(Configurable, torch.nn.Module):
     _no_options = ('info',)
     #: The learning rate with which it is trained if none is told.
     lr: ClassVar[float] = 1e-3
+    #: The penalty of its embeddings, likewise; one is that of scikit-learn.
+    embedding_l2: ClassVar[float] = 1.0
 
     embedding: NodeEmbedding
 

@@ -24,7 +24,7 @@ from sklearn.utils.validation import (
 from pyg_featgraph.data import FieldEncoder, FieldSchema, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import InteractionSet
-from pyg_featgraph.nn import FieldModel, Head, joint_effects, models
+from pyg_featgraph.nn import FieldModel, Head, field_importance, models
 from pyg_featgraph.sklearn.folder import read_folder, write_folder
 from pyg_featgraph.sklearn.rows import read_table, split_rows
 from pyg_featgraph.training import fit
@@ -134,16 +134,15 @@ class FeatGraphEstimator(BaseEstimator):
         models" <https://doi.org/10.1016/0951-8320(96)00002-6>`_ paper: how much
         of the variance of the outputs (logits of classes) lies in terms that
         contain the column, estimated by exchanging it between validation rows,
-        see :func:`~pyg_featgraph.nn.joint_effects`. What several columns do
+        see :func:`~pyg_featgraph.nn.field_importance`. What several columns do
         together counts for each of them. The parts of a date are summed up; a
         column that is no field has none.
         """
         check_is_fitted(self)
-        fields = [(i,) for i in range(self.encoder_.info.num_fields)]
-        rows = self.validation_rows_
-        effects = joint_effects(self.model_, rows, fields, 512).mean(1)
-        columns = [field.column for field in self.encoder_.schema]
-        parts = pd.Series(effects.numpy(), columns).groupby(level=0).sum()
+        found = field_importance(self.model_, self.validation_rows_, 512)
+        columns = {x.name: x.column for x in self.encoder_.schema}
+        variance = found['score'] ** 2
+        parts = variance.groupby(found['field'].map(columns)).sum()
         out = parts.reindex(self.columns_, fill_value=0.0).to_numpy()
         return np.asarray(out / max(out.sum(), 1e-300))
 

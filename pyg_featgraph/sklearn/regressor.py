@@ -51,7 +51,7 @@ class FeatGraphRegressor(RegressorMixin, FeatGraphEstimator):
         training_options (dict, optional): Further arguments of
             :func:`~pyg_featgraph.training.fit`: options of the training and
             arguments of Lightning's trainer, *e.g.*, :obj:`{"patience": 5,
-            "embedding_decay": .1, "gradient_clip_val": 1.}`. (default: none)
+            "embedding_l2": 3., "gradient_clip_val": 1.}`. (default: none)
         schema (FieldSchema, optional): The fields, whose label, weight and task
             play no part. (default: as
             :meth:`~pyg_featgraph.data.FieldSchema.infer` reads them from the

@@ -108,8 +108,9 @@ class FieldModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
         options = self.options
-        self._tables = dense_tables(self.model) if options.embedding_l2 else []
-        self._l2 = options.embedding_l2 / self._num_rows()
+        l2 = cast(float, options.embedding_l2)
+        self._tables = dense_tables(self.model) if l2 else []
+        self._l2 = l2 / self._num_rows()
         if options.scheduler is None and not options.warmup:
             return optimizer
         is_own = options.scheduler in (None, 'cosine')

@@ -61,7 +61,8 @@ class TrainingOptions:
             :obj:`1 / C` is in scikit-learn's logistic regression. Whatever
             the optimizer, it is part of the gradients, so that an id with few
             rows stays near zero and one with many goes where they say.
-            (default: :obj:`1`)
+            (default: what suits the model, see :attr:`FieldModel.embedding_l2
+            <pyg_featgraph.nn.FieldModel>`)
         architecture_lr (float, optional): If given, the architecture
             parameters of the model are learned with this rate on validation
             rows, in turns with all others on training rows (Algorithm 1 of
@@ -127,7 +128,7 @@ class TrainingOptions:
     lr: float | None = None
     linear_scale: float | None = 150.0
     weight_decay: float = 0.0
-    embedding_l2: float = 1.0
+    embedding_l2: float | None = None
     architecture_lr: float | None = None
     optimizer: str | Callable[..., Optimizer] = 'AdamW'
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
@@ -190,14 +191,17 @@ class TrainingOptions:
         return replace(self, batch_size=size)
 
     def for_model(self: T, model: FieldModel) -> T:
-        r"""The options with the learning rate that suits a model and the
-        figure that goes with its head, unless they were told.
+        r"""The options with the learning rate and the penalty that suit a
+        model and the figure that goes with its head, unless they were told.
         """
         is_ranking = isinstance(model.head, RankingHead)
         monitor = 'valid_auc' if is_ranking else 'valid_loss'
         return replace(
             self,
             lr=model.lr if self.lr is None else self.lr,
+            embedding_l2=model.embedding_l2
+            if self.embedding_l2 is None
+            else self.embedding_l2,
             monitor=self.monitor or monitor,
         )
 

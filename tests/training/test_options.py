@@ -132,6 +132,14 @@ def test_rate_is_that_of_the_model_unless_told():
     assert FiGNN.lr == GraphFM.lr > LR.lr
 
 
+def test_penalty_is_that_of_the_model_unless_told():
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
+    for model, l2 in ((LR(info), 1.0), (FeatNet(info, 4, 2, 2), 0.0)):
+        assert FieldModule(model).options.embedding_l2 == l2
+        told = FieldModule(model, TrainingOptions(embedding_l2=3.0))
+        assert told.options.embedding_l2 == 3.0
+
+
 def test_decay_pulls_matrices_to_zero(parts, tmp_path):
     norms = []
     for decay in (0.0, 5.0):

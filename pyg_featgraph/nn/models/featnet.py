@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -115,6 +115,9 @@ class FeatNet(FieldModel):
         field_dropout (float, optional): The probability that a field is left
             out of a row. (default: :obj:`0`)
     """
+
+    # Thresholds would close before the embeddings have left zero:
+    embedding_l2: ClassVar[float] = 0.0
 
     def __init__(
         self,
