@@ -79,7 +79,8 @@ def test_two_classes_against_sklearn(tmp_path):
             metrics.log_loss(y, p, sample_weight=w), rel=1e-5
         )
         assert result.metrics[f'{name}_auc'] == pytest.approx(
-            metrics.roc_auc_score(y == 'yes', p, sample_weight=w), abs=1e-9
+            metrics.roc_auc_score(y == 'yes', expected, sample_weight=w),
+            abs=1e-9,
         )
 
 
