@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: example test test-slow test-faults lint bench clean
+.PHONY: example test test-slow test-faults lint docs bench clean
 
 example: $(READY)
 	$(BIN)/python examples/criteo_graphfm.py
@@ -27,6 +27,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, with its notebooks run: docs/_build/html/index.html
+docs: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -j 2 docs docs/_build/html
+
 bench: $(READY)
 	for model in graphfm fignn fives aim featnet; do $(BIN)/python benchmarks/layouts.py $$model; done
 	$(BIN)/python benchmarks/grid.py time
@@ -43,4 +47,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs docs/_build docs/api/generated docs/benchmarks

@@ -282,7 +282,7 @@ class InteractionSet(Sequence[Interaction]):
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame) -> InteractionSet:
-        r"""The inverse of :meth:`to_pandas`, else :class:`DataError`;
+        r"""The inverse of :meth:`to_pandas`, else :class:`.DataError`;
         :obj:`"source"` and :obj:`"detail"` may be absent or empty.
         """
         records = frame.astype(object).where(frame.notna(), None)
@@ -294,7 +294,7 @@ class InteractionSet(Sequence[Interaction]):
 
     @classmethod
     def from_json(cls, text: str) -> InteractionSet:
-        r"""The inverse of :meth:`to_json`, else :class:`DataError`."""
+        r"""The inverse of :meth:`to_json`, else :class:`.DataError`."""
         try:
             values = json.loads(text)
             version = values['version']
@@ -311,7 +311,7 @@ class InteractionSet(Sequence[Interaction]):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> InteractionSet:
-        r"""Reads what :meth:`save` has written, else :class:`DataError`.
+        r"""Reads what :meth:`save` has written, else :class:`.DataError`.
 
         The checksum refuses a file that was edited by hand; its text can
         still be read by :meth:`from_json`.

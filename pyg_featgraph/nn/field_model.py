@@ -41,7 +41,7 @@ class FieldModel(Configurable, torch.nn.Module):
     A subclass has an :obj:`embedding` and defines :meth:`propagate`, which
     makes logits of node vectors; both layouts, explainers, :meth:`save`,
     :meth:`load` and the rankings of :meth:`interactions` then work. What the
-    :math:`C` outputs mean, the :attr:`head` knows.
+    :math:`C` outputs mean, the :obj:`head` knows.
 
     With :obj:`members`, a model is :math:`k` models that share all that is
     large, as in the `"TabM: Advancing Tabular Deep Learning with

@@ -94,7 +94,7 @@ class TrainingOptions:
             (default: :obj:`None`)
         loss (callable, optional): A function of outputs and labels that
             returns their mean loss, and sees no weights of rows.
-            (default: :meth:`model.loss`, and that of the head for validation
+            (default: :obj:`model.loss`, and that of the head for validation
             and test rows)
         label_smoothing (float, optional): The option of this name of the head
             of the model: by how much labels are moved towards each other in

@@ -28,7 +28,7 @@ class Links(NamedTuple):
 
     Args:
         edge_index (torch.Tensor, optional): The edges of a graph, in the
-            order that :meth:`FieldConv.propagate` needs.
+            order that :obj:`FieldConv.propagate` needs.
         ends (tuple, optional): The source and the target of each edge of a
             graph.
         weight (torch.Tensor, optional): The weights of the edges, if they are
@@ -38,7 +38,7 @@ class Links(NamedTuple):
         mask (torch.Tensor, optional): The fields that are there, in the dense
             layout.
         size (tuple, optional): The numbers of nodes of a graph, as
-            :meth:`FieldConv.propagate` needs them.
+            :obj:`FieldConv.propagate` needs them.
         needs_alpha (bool, optional): Whether the weights that messages are
             multiplied with are asked for. (default: :obj:`False`)
     """

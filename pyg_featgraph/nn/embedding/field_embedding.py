@@ -36,7 +36,7 @@ class FieldEmbedding(NodeEmbedding):
 
     Shapes:
         - **input:** slot ids :math:`(B, S)` and values :math:`(B, S)`; see
-          :meth:`embed_nodes` for nodes
+          :obj:`embed_nodes` for nodes
         - **output:** vectors :math:`(B, n, d)`
     """
 
