@@ -1,6 +1,5 @@
 import importlib
 import re
-import sys
 from pathlib import Path
 
 import pytest

@@ -74,7 +74,7 @@ def test_nothing_found_is_said():
 
 @pytest.mark.parametrize('path', [Path('a<b'), None])
 def test_fit_result(path):
-    html = FitResult({'valid_auc': 0.71234}, 3, None, path)._repr_html_()
+    html = FitResult({'valid_auc': 0.71234}, [{}] * 3, None, path)._repr_html_()
     assert '<b>best of 3 epochs</b>' in html
     assert rows(html)[1:] == [['valid_auc', '0.7123']]
     assert ('model: a&lt;b' in html) == (path is not None)

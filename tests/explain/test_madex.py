@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -289,7 +290,8 @@ def test_rows_with_few_features_have_no_interactions():
     assert madex(Planted(sizes=()), **QUICK) == []
 
 
-def test_bar_counts_every_row(capsys):
+def test_bar_counts_every_row(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, 'isatty', lambda: True)
     options = {**QUICK, 'progress': True}
     madex(Planted(sizes=(6, 5, 6, 1)), chunk_size=1, **options)
     assert '4/4' in capsys.readouterr().err

@@ -290,6 +290,7 @@ def test_in_heterogeneous_models(name):
 @torch.no_grad()
 def test_compiles_without_graph_breaks(name):
     torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
     conv = randomise(CONVS[name](), 0.7)
     options = {'fullgraph': True, 'backend': 'aot_eager', 'dynamic': True}
     compiled = torch.compile(conv, **options)

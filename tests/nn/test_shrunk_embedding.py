@@ -42,7 +42,8 @@ def test_vectors_are_shrunk():
 
 def test_lr_adapts_when_it_is_trained(tmp_path):
     model = LR(INFO, shrinkage=3.0)
-    fit(model, TABLE, TABLE, directory=tmp_path / 'run', max_epochs=3)
+    options = {'max_epochs': 3, 'embedding_l2': 0}
+    fit(model, TABLE, TABLE, directory=tmp_path / 'run', **options)
     factor = model.linear.table.factor
     torch.testing.assert_close(factor, torch.tensor(FACTOR)[:, None])
     model.save(tmp_path / 'model')

@@ -211,7 +211,10 @@ def test_steps_are_those_of_algorithm_1(parts, tmp_path):
     model = FIVES(train.info, 4)
     other = FIVES(train.info, 4)
     other.load_state_dict(model.state_dict())
-    options = {'architecture_lr': 0.02, 'lr': 0.01, 'temperature': None}
+    options = {
+        **{'architecture_lr': 0.02, 'lr': 0.01, 'temperature': None},
+        'embedding_l2': 0,
+    }
     fives_search(
         model,
         train,

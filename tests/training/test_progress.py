@@ -45,7 +45,8 @@ FIGURES = r'train_loss [\d.]+, valid_loss [\d.]+, valid_auc [\d.]+ \(.* s\)'
 
 def test_lines_where_there_is_no_terminal(tmp_path):
     # A process, as no other test may have told Lightning to be quiet:
-    command = [sys.executable, '-c', TRAINING, str(tmp_path)]
+    command = [sys.executable, '-W', 'ignore', '-c', TRAINING]
+    command.append(str(tmp_path))
     done = subprocess.run(command, capture_output=True, check=True)
     assert done.stdout == b''
     assert b'\r' not in done.stderr
