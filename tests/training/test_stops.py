@@ -228,6 +228,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, {tests!r})
+# With it torch looks at its own times at exit, after which Python has forgotten
+# by which signal it ends:
+sys.modules['tabulate'] = None
 from fit_parts import make, train
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import PlantedInteractions
