@@ -87,14 +87,14 @@ autosummary_context = {'contents': contents}
 # libraries, words that describe types, and what is not part of the interface:
 LIBRARIES = (
     'abc|collections|lightning|matplotlib|numpy|os|pandas|pathlib|pd|scipy|'
-    'sklearn|torch|torch_geometric|types'
+    'shapiq|sklearn|torch|torch_geometric|types'
 )
 WORDS = (
-    'array|callable|iterable|optional|sequence|ArrayLike|Data|Figure|'
-    'Entry|OptTensor|Pair|Space|SparseTensor|Tensor'
+    'array|callable|iterable|mapping|optional|sequence|ArrayLike|Data|Figure|'
+    'Entry|InteractionValues|OptTensor|Pair|Space|SparseTensor|Tensor'
 )
 INTERNAL = (
-    r'data\.(choice|codecs|values)|datasets\.planted_logits|intervals|'
+    r'sklearn\.base|data\.(choice|codecs|infer|values)|datasets\.planted_logits|intervals|'
     r'explain\.perturb\.graph_model|nn\.(config|lazy)|'
     r'nn\.conv\.hyperedge_base|nn\.models\.featnet|training\.options'
 )
@@ -119,5 +119,13 @@ def nearer(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = re.sub(r'\.\./(benchmarks/\w+\.md)', r'\1', source[0])
 
 
+def skip_requests(
+    app: Sphinx, what: str, name: str, item: object, skip: bool, options: object
+) -> bool | None:
+    # Of scikit-learn, for the routing of metadata, with links into its pages:
+    return True if name.startswith('set_') and 'request' in name else None
+
+
 def setup(app: Sphinx) -> None:
+    app.connect('autodoc-skip-member', skip_requests)
     app.connect('source-read', nearer)

@@ -20,12 +20,17 @@ def slow(*values):
 
 
 def test_code_of_the_readme(tmp_path, monkeypatch):
+    """It runs, and what is promised of the first one is so."""
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(
         r'```python\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL
     )
-    assert len(blocks) == 9
-    exec('\n'.join(blocks), {})
+    assert len(blocks) == 11
+    first = {}
+    exec(blocks[0], first)
+    assert first['auc'] > 0.75
+    assert first['found'].precision_at(5, first['planted'].truth) == 1
+    exec('\n'.join(blocks[1:]), first)
 
 
 def run_example(name, *args):

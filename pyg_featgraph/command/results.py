@@ -71,14 +71,15 @@ def export(directory: str, formats: Sequence[str] = ('onnx', 'pt2')) -> None:
             (default: both)
     """
     folder = _folder(directory)
-    serve = require('pyg_featgraph.serve', 'serve')
+    from pyg_featgraph.serve import export as write
+
     encoding = Encoding.load(folder)
     if encoding.crosses is not None:
         raise DataError(
             f"'{folder}' has crosses of columns, which are not exported"
         )
     model = _model(folder)
-    serve.export(model, encoding.encoder, folder / 'export', tuple(formats))
+    write(model, encoding.encoder, folder / 'export', tuple(formats))
     print(folder / 'export')
 
 

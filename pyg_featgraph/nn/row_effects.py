@@ -45,7 +45,9 @@ class RowEffects:
 
     @property
     def rest(self) -> float:
-        r"""What larger sets add: base, effects and rest sum to the output."""
+        r"""What larger sets add, so that base, effects and rest sum to the
+        output.
+        """
         total = math.fsum(x.score for x in self.effects)
         return self.output - self.base - total
 

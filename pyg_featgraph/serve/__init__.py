@@ -1,5 +1,6 @@
-r"""Models where neither torch nor this package is: :func:`export` writes a
-folder, :class:`Scorer` scores rows with it.
+r"""Models where neither torch nor this package is:
+:func:`~pyg_featgraph.serve.export` writes a folder,
+:class:`~pyg_featgraph.serve.Scorer` scores rows with it.
 """
 
 from typing import Any
