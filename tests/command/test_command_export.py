@@ -2,10 +2,10 @@ import io
 
 import pandas as pd
 import pytest
-from pyg_featgraph.serve import Scorer
 
 from pyg_featgraph.command import main
 from pyg_featgraph.datasets import PlantedInteractions
+from pyg_featgraph.serve import Scorer
 
 
 def test_what_is_exported_scores_as_the_command_does(tmp_path, capfd):
