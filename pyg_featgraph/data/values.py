@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from pandas.api import types as dtypes
 
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.serve.scorer.entries import LARGEST, read_number
+from pyg_featgraph.serve.scorer.entries import LARGEST, read_number, shown
 
 Floats = NDArray[np.float64]
 
@@ -76,14 +76,9 @@ def check_frame(df: pd.DataFrame, names: Iterable[str]) -> None:
 def raise_at(column: pd.Series, wrong: NDArray[np.bool_], what: str) -> None:
     r"""Raises a :class:`DataError` that names the first wrong entry."""
     at = int(np.flatnonzero(wrong)[0])
-    try:
-        entry = column.iloc[at]
-        value = repr(entry.item() if isinstance(entry, np.generic) else entry)
-    except ValueError:  # An integer with thousands of digits.
-        value = f'an entry of type {type(column.iloc[at]).__name__}'
     raise DataError(
         f"Column '{column.name}', row {column.index[at]!r}: "
-        f'{value if len(value) <= 80 else value[:80] + "…"} {what} '
+        f'{shown(column.iloc[at])} {what} '
         f'({int(wrong.sum())} such of {len(column)} rows). Correct or drop '
         'these rows, or leave the value empty if it is missing'
     )

@@ -3,7 +3,6 @@ r"""From a trained model to a folder that scores rows."""
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import os
@@ -23,7 +22,7 @@ from pyg_featgraph.files import replacing_folder, write_json
 from pyg_featgraph.nn import BinaryHead, FieldModel, MulticlassHead
 from pyg_featgraph.serve import scorer
 from pyg_featgraph.serve.decompositions import Decomposed
-from pyg_featgraph.serve.scorer.scorer import VERSION
+from pyg_featgraph.serve.scorer.scorer import VERSION, digest
 
 FORMATS = ('onnx', 'pt2')
 # Weights beyond go into a file next to the graph, which may have 2 GB at most:
@@ -107,7 +106,7 @@ def export(
                 'slot_value': ['float32', ['rows', model.info.num_slots]],
             },
             'files': {
-                path.relative_to(temporary).as_posix(): _digest(path)
+                path.relative_to(temporary).as_posix(): digest(path)
                 for path in sorted(temporary.rglob('*'))
                 if path.is_file()
             },
@@ -187,11 +186,6 @@ def _copy_scorer(folder: Path) -> None:
     folder.mkdir()
     for path in Path(scorer.__file__).parent.glob('*.py'):
         shutil.copyfile(path, folder / path.name)
-
-
-def _digest(path: Path) -> str:
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 @contextmanager

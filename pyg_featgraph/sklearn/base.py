@@ -315,16 +315,23 @@ def find_model(model: str | type[FieldModel]) -> type[FieldModel]:
     return found
 
 
-def read_weights(
-    sample_weight: ArrayLike | None, frame: pd.DataFrame
-) -> Numbers | None:
-    r"""The weights of rows, if there are some."""
+def drop_unweighted(
+    frame: pd.DataFrame,
+    labels: NDArray[Any],
+    sample_weight: ArrayLike | None,
+) -> tuple[pd.DataFrame, NDArray[Any], Numbers | None]:
+    r"""The rows that count, with their labels and weights, if there are some.
+
+    Raises:
+        DataError: If a weight is negative.
+    """
     if sample_weight is None:
-        return None
+        return frame, labels, None
     weight = _check_sample_weight(sample_weight, frame, dtype=np.float64)
     if (weight < 0).any():
         raise DataError(f"'sample_weight' is negative: {weight.min():g}")
-    return np.asarray(weight)
+    kept = weight > 0
+    return frame[kept], labels[kept], np.asarray(weight[kept])
 
 
 def _free_name(name: str, frame: pd.DataFrame) -> str:

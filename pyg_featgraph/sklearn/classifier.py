@@ -23,7 +23,7 @@ from pyg_featgraph.nn.logits import logits_of
 from pyg_featgraph.sklearn.base import (
     FeatGraphEstimator,
     Numbers,
-    read_weights,
+    drop_unweighted,
 )
 from pyg_featgraph.sklearn.rows import read_table
 
@@ -152,10 +152,7 @@ class FeatGraphClassifier(ClassifierMixin, FeatGraphEstimator):
         frame = read_table(self, X, reset=True)
         labels = self._read_labels(y)
         check_consistent_length(frame, labels)
-        weight = read_weights(sample_weight, frame)
-        if weight is not None:
-            kept = weight > 0
-            frame, labels, weight = frame[kept], labels[kept], weight[kept]
+        frame, labels, weight = drop_unweighted(frame, labels, sample_weight)
         self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise DataError(

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 from pyg_featgraph.sklearn.base import (
     FeatGraphEstimator,
     Numbers,
-    read_weights,
+    drop_unweighted,
 )
 from pyg_featgraph.sklearn.rows import read_table
 from pyg_featgraph.training import predict
@@ -103,10 +103,7 @@ class FeatGraphRegressor(RegressorMixin, FeatGraphEstimator):
         frame = read_table(self, X, reset=True)
         labels = self._encode_labels(y)
         check_consistent_length(frame, labels)
-        weight = read_weights(sample_weight, frame)
-        if weight is not None:
-            kept = weight > 0
-            frame, labels, weight = frame[kept], labels[kept], weight[kept]
+        frame, labels, weight = drop_unweighted(frame, labels, sample_weight)
         return self._fit(
             frame, labels, weight, eval_set, 'regression', 'regression'
         )

@@ -17,6 +17,7 @@ from .entries import (
     EntryError,
     is_missing,
     members,
+    shown,
     to_number,
     to_part,
     to_text,
@@ -344,14 +345,9 @@ def row_error(
         value (Any): The entry.
         what (EntryError): What is wrong with it.
     """
-    try:
-        text = repr(value.item() if isinstance(value, np.generic) else value)
-    except ValueError:  # An integer with thousands of digits.
-        text = f'an entry of type {type(value).__name__}'
     return ServingError(
-        f"Column '{column}', row {row}: "
-        f'{text if len(text) <= 80 else text[:80] + "…"} {what}. Correct it, '
-        'or leave it empty if it is missing'
+        f"Column '{column}', row {row}: {shown(value)} {what}. Correct it, or "
+        'leave it empty if it is missing'
     )
 
 

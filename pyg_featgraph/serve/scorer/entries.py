@@ -56,6 +56,15 @@ class EntryError(Exception):
     r"""What is wrong with an entry, without saying where it stands."""
 
 
+def shown(value: Any) -> str:
+    r"""An entry as messages show it."""
+    try:
+        text = repr(value.item() if isinstance(value, np.generic) else value)
+    except ValueError:  # An integer with thousands of digits.
+        text = f'an entry of type {type(value).__name__}'
+    return text if len(text) <= 80 else text[:80] + '…'
+
+
 def is_missing(value: Any) -> bool:
     r"""Whether an entry, which is no text, is missing."""
     if value is None or type(value).__name__ == 'NAType':

@@ -227,9 +227,7 @@ class Scorer:
         path = self.folder / name
         if not path.is_file():
             raise ServingError(f"'{path}' is missing: export the model again")
-        with open(path, 'rb') as file:
-            digest = hashlib.file_digest(file, 'sha256').hexdigest()
-        if digest != self.manifest['files'][name]:
+        if digest(path) != self.manifest['files'][name]:
             raise ServingError(
                 f"'{path}' is damaged, as its checksum is wrong: take another "
                 'copy of it'
@@ -250,8 +248,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         )
     data = path.read_bytes()
     mark = _SEAL.search(data)
-    digest = hashlib.sha256(_SEAL.sub(b'pyg_featgraph.sha256=', data))
-    if mark is None or mark[1] != digest.hexdigest().encode():
+    sealed = hashlib.sha256(_SEAL.sub(b'pyg_featgraph.sha256=', data))
+    if mark is None or mark[1] != sealed.hexdigest().encode():
         raise ServingError(
             f"'{path}' is damaged, as its checksum is wrong: take another copy "
             'of it'
@@ -285,3 +283,9 @@ def _entries(column: Any) -> tuple[Sequence[Any], str]:
     else:
         values = [*column]
     return values, str(dtype).lower()
+
+
+def digest(path: Path) -> str:
+    r"""The checksum of a file."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
