@@ -91,7 +91,8 @@ LIBRARIES = (
 )
 WORDS = (
     'array|callable|iterable|mapping|optional|sequence|ArrayLike|Data|Figure|'
-    'Entry|InteractionValues|OptTensor|Pair|Space|SparseTensor|Tensor'
+    'Entry|ExplainedPair|ExplainedRow|InteractionValues|OptTensor|Pair|'
+    'Space|SparseTensor|Tensor'
 )
 INTERNAL = (
     r'sklearn\.base|data\.(choice|codecs|infer|values)|datasets\.planted_logits|intervals|'

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyg_featgraph.interactions import InteractionSet
+    from pyg_featgraph.plot.entries import Entry
 
 # The colours of figures, for positive and negative numbers:
 _COLOURS = ('#56B4E9', '#E69F00')
@@ -54,28 +54,34 @@ def html_table(
     return f'<div>{out}</div>'
 
 
-def ranking_html(found: InteractionSet) -> str:
+def ranking_html(found: Sequence[Entry]) -> str:
     r"""The head of a ranking as HTML.
 
     Args:
-        found (InteractionSet): The ranking.
+        found (sequence): The ranking, such as an
+            :class:`~pyg_featgraph.interactions.InteractionSet`.
     """
-    from pyg_featgraph.plot.entries import ranking_name, score_name
+    from pyg_featgraph.plot.entries import (
+        detail,
+        head,
+        ranking_name,
+        score_name,
+    )
 
     if not found:
         return html_table('no interactions found', [], [])
-    shown = found.top(20)
+    shown = head(found, 20)
     unit = score_name(shown)
     columns = ['rank', 'fields', 'score']
     rows = [
         [rank, ' x '.join(x.fields), x.score]
         for rank, x in enumerate(shown, start=1)
     ]
-    if any('interval' in x.detail for x in shown):
+    intervals = [detail(x, 'interval') for x in shown]
+    if any(ends is not None for ends in intervals):
         columns.append('95 % interval')
-        for row, x in zip(rows, shown, strict=True):
-            ends = x.detail.get('interval', ())
-            row.append(' to '.join(f'{end:.4g}' for end in ends))
+        for row, ends in zip(rows, intervals, strict=True):
+            row.append(' to '.join(f'{end:.4g}' for end in ends or ()))
     return html_table(
         f'{len(shown)} of {len(found)} {ranking_name(found)}',
         columns,

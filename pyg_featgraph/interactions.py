@@ -347,7 +347,8 @@ class InteractionSet(Sequence[Interaction]):
         """
         from pyg_featgraph.shapiq_values import to_shapiq
 
-        return to_shapiq(self, names, index, baseline)
+        scores = {x.fields: x.score for x in self}
+        return to_shapiq(scores, names, index, baseline)
 
     @classmethod
     def from_shapiq(
@@ -364,7 +365,11 @@ class InteractionSet(Sequence[Interaction]):
         """
         from pyg_featgraph.shapiq_values import from_shapiq
 
-        return from_shapiq(values, names)
+        source = f'shapiq {values.index}'
+        return cls(
+            Interaction(fields, score, source)
+            for fields, score in from_shapiq(values, names).items()
+        )
 
     def plot(
         self,

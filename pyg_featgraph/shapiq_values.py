@@ -2,27 +2,26 @@ r"""Interactions as the package shapiq has them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pyg_featgraph.errors import DataError, require
-from pyg_featgraph.interactions import Interaction, InteractionSet
 
 if TYPE_CHECKING:
     from shapiq import InteractionValues
 
 
 def to_shapiq(
-    found: InteractionSet,
+    scores: Mapping[tuple[str, ...], float],
     names: Sequence[str] | None = None,
     index: str = 'Moebius',
     baseline: float = 0.0,
 ) -> InteractionValues:
-    r"""See :meth:`InteractionSet.to_shapiq
+    r"""Of the scores of sets of fields, see :meth:`InteractionSet.to_shapiq
     <pyg_featgraph.interactions.InteractionSet.to_shapiq>`.
     """
     shapiq = require('shapiq', 'shapiq')
-    occurring = {name for x in found for name in x.fields}
+    occurring = {name for fields in scores for name in fields}
     players = sorted(occurring) if names is None else list(names)
     place = {name: i for i, name in enumerate(players)}
     if occurring - {*place}:
@@ -30,13 +29,14 @@ def to_shapiq(
             f"'names' lack the fields {sorted(occurring - {*place})}"
         )
     values = {
-        tuple(sorted(place[name] for name in x.fields)): x.score for x in found
+        tuple(sorted(place[name] for name in fields)): score
+        for fields, score in scores.items()
     }
     out: InteractionValues = shapiq.InteractionValues(
         values,
         index=index,
         min_order=1,
-        max_order=max((x.order for x in found), default=1),
+        max_order=max(map(len, scores), default=1),
         n_players=len(players),
         # Else all sets that there could be are made:
         interaction_lookup={fields: i for i, fields in enumerate(values)},
@@ -48,8 +48,8 @@ def to_shapiq(
 
 def from_shapiq(
     values: InteractionValues, names: Sequence[str]
-) -> InteractionSet:
-    r"""See :meth:`InteractionSet.from_shapiq
+) -> dict[tuple[str, ...], float]:
+    r"""The scores of sets of fields, see :meth:`InteractionSet.from_shapiq
     <pyg_featgraph.interactions.InteractionSet.from_shapiq>`.
     """
     if len(names) != values.n_players:
@@ -57,10 +57,8 @@ def from_shapiq(
             f"'names' must be those of {values.n_players} players (got "
             f'{len(names)})'
         )
-    return InteractionSet(
-        Interaction(
-            tuple(names[i] for i in players), score, f'shapiq {values.index}'
-        )
+    return {
+        tuple(names[i] for i in players): score
         for players, score in values.interactions.items()
         if players
-    )
+    }

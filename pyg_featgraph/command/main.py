@@ -69,13 +69,14 @@ def _guarded(name: str, args: list[str]) -> int:
 
 def _run(name: str, args: list[str]) -> None:
     require('jsonargparse', 'cli')
-    from pyg_featgraph.command.parsers import COMMANDS, parse
+    from pyg_featgraph.command.parsers import parse
+    from pyg_featgraph.command.results import COMMANDS
 
     if name not in COMMANDS:
         raise ValueError(
             f"there is no command '{name}', but {', '.join(COMMANDS)}"
         )
-    COMMANDS[name](**parse(name, args))
+    COMMANDS[name](**parse(name, COMMANDS[name], args))
 
 
 def _fail(name: str, error: BaseException, status: int) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pyg_featgraph.command import results, training
+from pyg_featgraph.command import training
 from pyg_featgraph.errors import DataError, require
 from pyg_featgraph.search.stages import SearchOptions
 
@@ -16,13 +16,6 @@ from pyg_featgraph.search.stages import SearchOptions
 CONFIGURED: dict[str, Callable[..., None]] = {
     'train': training.train,
     'search': training.search,
-}
-#: All commands.
-COMMANDS: dict[str, Callable[..., None]] = {
-    **CONFIGURED,
-    'interactions': results.interactions,
-    'export': results.export,
-    'score': results.score,
 }
 #: What is on or off.
 SWITCHES = {
@@ -39,11 +32,12 @@ TRAINER_DEFAULTS = {
 }
 
 
-def make_parser(name: str) -> Any:
+def make_parser(name: str, command: Callable[..., None]) -> Any:
     r"""The parser of a command.
 
     Args:
         name (str): The name of the command.
+        command (callable): What it calls.
     """
     jsonargparse = require('jsonargparse', 'cli')
 
@@ -56,7 +50,6 @@ def make_parser(name: str) -> Any:
 
     # Of searches there are two, told apart by the class of their options:
     jsonargparse.set_parsing_settings(subclasses_enabled=[SearchOptions])
-    command = COMMANDS[name]
     parser = Parser(
         prog=f'featgraph {name}',
         description=(inspect.getdoc(command) or '').split('\n\n')[0],
@@ -100,14 +93,17 @@ def make_parser(name: str) -> Any:
     return parser
 
 
-def parse(name: str, args: list[str]) -> dict[str, Any]:
+def parse(
+    name: str, command: Callable[..., None], args: list[str]
+) -> dict[str, Any]:
     r"""The arguments that a command line says a command is called with.
 
     Args:
         name (str): The name of the command.
+        command (callable): What it calls.
         args (list of str): What follows it.
     """
-    parser = make_parser(name)
+    parser = make_parser(name, command)
     try:
         values = parser.parse_args(args)
     except require('jsonargparse', 'cli').ArgumentError as error:
@@ -128,7 +124,8 @@ def read_config(path: Path) -> Any:
     if not path.exists():
         raise DataError(f"There is no configuration '{path}'")
     is_search = re.search('^search:', path.read_text('utf-8'), re.MULTILINE)
-    parser = make_parser('search' if is_search else 'train')
+    name = 'search' if is_search else 'train'
+    parser = make_parser(name, CONFIGURED[name])
     try:
         return parser.instantiate(parser.parse_path(str(path)))
     except jsonargparse.ArgumentError as error:

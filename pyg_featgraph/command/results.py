@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pyg_featgraph.command.parsers import CONFIGURED, read_config
 from pyg_featgraph.command.tables import (
     Encoding,
     load_frames,
@@ -138,8 +139,6 @@ def _rank(
     rows: int,
     seed: int,
 ) -> InteractionSet:
-    from pyg_featgraph.command.parsers import read_config
-
     known = (None, 'effect', 'edges', 'glider')
     if by not in known:
         raise ValueError(f"'by' must be one of {known[1:]} (got '{by}')")
@@ -156,3 +155,12 @@ def _rank(
         return glider(perturbation, top, num_rows=rows, seed=seed).interactions
     by = by or 'effect'
     return model.interactions(table, by=by, num_rows=rows, seed=seed)
+
+
+#: All commands.
+COMMANDS: dict[str, Callable[..., None]] = {
+    **CONFIGURED,
+    'interactions': interactions,
+    'export': export,
+    'score': score,
+}

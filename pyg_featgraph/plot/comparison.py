@@ -2,11 +2,12 @@ r"""Two rankings side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from pyg_featgraph.plot.entries import ranking_name
+from pyg_featgraph.plot.entries import Entry, head, ranking_name
 from pyg_featgraph.plot.figure import (
     PLAIN,
     names_width,
@@ -18,14 +19,12 @@ from pyg_featgraph.plot.figure import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pyg_featgraph.interactions import InteractionSet
-
 _ALONE = '#999999'
 
 
 def plot_comparison(
-    one: InteractionSet,
-    two: InteractionSet,
+    one: Sequence[Entry],
+    two: Sequence[Entry],
     top: int = 20,
     titles: tuple[str, str] | None = None,
 ) -> Figure:
@@ -35,8 +34,9 @@ def plot_comparison(
     in the other one if it is behind.
 
     Args:
-        one (InteractionSet): The ranking on the left.
-        two (InteractionSet): The ranking on the right.
+        one (sequence): The ranking on the left, such as an
+            :class:`~pyg_featgraph.interactions.InteractionSet`.
+        two (sequence): The ranking on the right.
         top (int, optional): How many entries to show of each.
             (default: :obj:`20`)
         titles (tuple of str, optional): What stands above them. (default: what
@@ -49,7 +49,7 @@ def plot_comparison(
         raise ValueError(f"'top' must be at least 1 (got {top})")
     if titles is None:
         titles = (ranking_name(one), ranking_name(two))
-    heads = [x.fields for x in one.top(top)], [x.fields for x in two.top(top)]
+    heads = [[x.fields for x in head(entries, top)] for entries in (one, two)]
     names = [
         [_name(fields, other, top) for fields in shown]
         for shown, other in zip(heads, (two, one), strict=True)
@@ -83,7 +83,7 @@ def plot_comparison(
     return figure
 
 
-def _name(fields: tuple[str, ...], other: InteractionSet, top: int) -> str:
+def _name(fields: tuple[str, ...], other: Sequence[Entry], top: int) -> str:
     name = ' x '.join(map(short, fields))
     rank = next((i for i, x in enumerate(other, 1) if x.fields == fields), None)
     if rank is None:

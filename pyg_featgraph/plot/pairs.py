@@ -2,9 +2,11 @@ r"""What two fields do, level by level."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyg_featgraph.errors import require
 from pyg_featgraph.plot.figure import (
@@ -18,10 +20,44 @@ from pyg_featgraph.plot.figure import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pyg_featgraph.nn import PairEffects
+Floats = NDArray[np.float64]
 
 
-def plot_pair_effects(effects: PairEffects, min_count: int = 10) -> Figure:
+class ExplainedPair(Protocol):
+    r"""What there is to say of two fields, such as
+    :class:`~pyg_featgraph.nn.PairEffects`.
+    """
+
+    @property
+    def fields(self) -> tuple[str, str]:
+        r"""Their names."""
+
+    @property
+    def levels(self) -> tuple[Sequence[str], Sequence[str]]:
+        r"""The levels of each."""
+
+    @property
+    def alone(self) -> tuple[Floats, Floats]:
+        r"""What each level does by itself."""
+
+    @property
+    def joint(self) -> Floats:
+        r"""What two levels do beyond that."""
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        r"""How many rows have both levels."""
+
+    @property
+    def unit(self) -> str:
+        r"""What the effects are."""
+
+    @property
+    def num_rows(self) -> int:
+        r"""The number of rows that they are means over."""
+
+
+def plot_pair_effects(effects: ExplainedPair, min_count: int = 10) -> Figure:
     r"""Draws what two fields do to the output of a model: together as a grid
     of their levels, with the number of rows in each cell, and beside it what
     each level does by itself.

@@ -2,11 +2,11 @@ r"""The output of one row as a waterfall."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from pyg_featgraph.plot.entries import detail, head, order_name
+from pyg_featgraph.plot.entries import Entry, detail, head, order_name
 from pyg_featgraph.plot.figure import (
     INTERVALS,
     MARKED,
@@ -21,13 +21,45 @@ from pyg_featgraph.plot.figure import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pyg_featgraph.nn import RowEffects
-
 _REST = '#BBBBBB'
 
 
+class ExplainedRow(Protocol):
+    r"""What there is to say of a row, such as
+    :class:`~pyg_featgraph.nn.RowEffects`.
+    """
+
+    @property
+    def effects(self) -> Sequence[Entry]:
+        r"""What sets of fields add."""
+
+    @property
+    def base(self) -> float:
+        r"""The mean output of other rows."""
+
+    @property
+    def output(self) -> float:
+        r"""The output of the row."""
+
+    @property
+    def rest(self) -> float:
+        r"""What larger sets add."""
+
+    @property
+    def max_order(self) -> int:
+        r"""The number of fields of the largest sets."""
+
+    @property
+    def unit(self) -> str:
+        r"""What the output is."""
+
+    @property
+    def num_rows(self) -> int:
+        r"""The number of other rows."""
+
+
 def plot_waterfall(
-    effects: RowEffects,
+    effects: ExplainedRow,
     top: int = 12,
     values: Mapping[str, Any] | None = None,
 ) -> Figure:
@@ -56,7 +88,7 @@ def plot_waterfall(
     ]
     steps = [x.score for x in shown]
     for order in range(1, effects.max_order + 1):
-        left = [x.score for x in ranked[len(shown) :] if x.order == order]
+        left = [x.score for x in ranked[len(shown) :] if len(x.fields) == order]
         if left:
             names.append(f'other {order_name(order)} ({len(left)})')
             steps.append(sum(left))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from pyg_featgraph.command import main
-from pyg_featgraph.command.parsers import COMMANDS
+from pyg_featgraph.command.results import COMMANDS
 from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import Diamonds, PlantedInteractions
