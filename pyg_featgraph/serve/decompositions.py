@@ -67,23 +67,27 @@ def _induced_set_attention(
     return out.view(x.size(0), *query.size())
 
 
-def _pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
+def _pair_score(
+    x: Tensor, weight: Tensor, bias: Tensor, att: Tensor, att_bias: Tensor
+) -> Tensor:
     n = x.size(1)
     to_full, to_pairs = pair_places(n, x.device)
     first = to_pairs.div(n, rounding_mode='floor')
     product = x.index_select(1, first) * x.index_select(1, to_pairs % n)
     score = torch.matmul(F.linear(product, weight, bias).relu(), att)
+    score = (score + att_bias).sigmoid()
     return score.index_select(1, to_full).view(-1, n, n)
 
 
-def _top_m_mask(score: Tensor, m: int, keep_ties: bool) -> Tensor:
-    if m >= score.size(-1):
-        return torch.ones_like(score, dtype=torch.bool)
+def _top_m(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
+    if m >= weight.size(-1):
+        return weight.clone()
+    score = weight.masked_fill(weight == 0, -torch.inf)
     cut = score.topk(m, dim=-1).values[..., -1:]
     gap = slack(cut)
     if keep_ties:
-        return score >= cut - gap
-    return first_of_equal(score, cut, gap, m)
+        return weight * (score >= cut - gap)
+    return weight * first_of_equal(score, cut, gap, m)
 
 
 def _tuple_product(
@@ -109,6 +113,6 @@ _FORMULAS: dict[Any, Callable[..., Tensor]] = {
     _own.hadamard_attention.default: _hadamard_attention,
     _own.induced_set_attention.default: _induced_set_attention,
     _own.pair_score.default: _pair_score,
-    _own.top_m_mask.default: _top_m_mask,
+    _own.top_m.default: _top_m,
     _own.tuple_product.default: _tuple_product,
 }

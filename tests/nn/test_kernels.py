@@ -21,13 +21,13 @@ def chunk(monkeypatch, kernel, rows, bytes_of_row):
     monkeypatch.setattr(kernel, '_CPU_CHUNK', rows * bytes_of_row)
 
 
-def scores_by_loops(x, weight, bias, att):
+def scores_by_loops(x, weight, bias, att, att_bias):
     out = []
     for row in x:
         for x_i in row:
             for x_j in row:
                 hidden = (weight @ (x_i * x_j) + bias).relu()
-                out.append(hidden @ att)
+                out.append((hidden @ att + att_bias[0]).sigmoid())
     n = x.size(1)
     return torch.stack(out).view(-1, n, n)
 
@@ -36,7 +36,7 @@ def scores_by_loops(x, weight, bias, att):
 @pytest.mark.parametrize('n', [1, 2, 5, 6])
 def test_pair_score(rows, n, monkeypatch):
     chunk(monkeypatch, score, rows, (n // 2 + 1) * n * D * 8)
-    inputs = [randn(B, n, D), randn(4, D), randn(4), randn(4)]
+    inputs = [randn(B, n, D), randn(4, D), randn(4), randn(4), randn(1)]
     sizes = [v.size(0) for _, v in score._products(inputs[0].detach())]
     assert sizes[0] == min(rows, B)
     assert sum(sizes) == B
@@ -151,20 +151,24 @@ def test_field_linear():
 
 
 def operators():
-    """The name of each operator, inputs of it and those of its backward."""
+    """Each operator and its backward, the inputs of it and, after a gradient
+    of a given size, those of its backward.
+    """
     n = 4
     x, att = torch.randn(3, n, D), torch.randn(H, D)
     keep = torch.rand(1, 1, n, n) < 0.6
     drop = (torch.rand(3, H, n, n) < 0.5).float()
     scale = torch.rand(3, 1, n, n)
     pair = (x, torch.randn(4, D), torch.randn(4), torch.randn(4))
+    ops, size = (score._pair_score, score._pair_score_backward), (3, n, n)
+    yield *ops, (*pair, torch.randn(1)), size, (torch.rand(size), *pair)
     perm, count = torch.tensor([1, 0, 2]), torch.tensor([2, 0, 1])
     lin = (torch.randn(3, H, D), torch.randn(3, H, D, 2), perm, count)
+    ops = linear._field_linear, linear._field_linear_backward
+    yield *ops, lin, (3, H, 2), lin
     many = (x, att, torch.randn(H), scale, keep, drop, 0.2, False)
-    yield score._pair_score, score._pair_score_backward, pair, (3, n, n)
-    yield linear._field_linear, linear._field_linear_backward, lin, (3, H, 2)
-    size = (3, n, H, D)
-    yield attention._attention, attention._attention_backward, many, size
+    ops = attention._attention, attention._attention_backward
+    yield *ops, many, (3, n, H, D), many
 
 
 def differentiable(inputs, dtype=None):
@@ -179,13 +183,13 @@ def differentiable(inputs, dtype=None):
 
 @pytest.mark.parametrize('number', range(3))
 def test_are_proper_operators(number):
-    forward, backward, inputs, size = list(operators())[number]
-    grad = torch.randn(size)
-    torch.library.opcheck(backward, (grad, *inputs))
+    forward, backward, inputs, size, given = list(operators())[number]
+    given = (torch.randn(size), *given)
+    torch.library.opcheck(backward, given)
     # Whatever lies in memory in another order:
     other = [
         v.mT.contiguous().mT if torch.is_tensor(v) and v.dim() > 1 else v
-        for v in (grad, *inputs)
+        for v in given
     ]
     torch.library.opcheck(backward, tuple(other))
     torch.library.opcheck(forward, tuple(differentiable(inputs)))
@@ -195,14 +199,14 @@ def test_are_proper_operators(number):
 
 @pytest.mark.parametrize('number', range(3))
 def test_stay_in_single_precision_under_autocast(number):
-    forward, backward, inputs, size = list(operators())[number]
+    forward, backward, inputs, size, given = list(operators())[number]
     half = [inputs[0].bfloat16(), *inputs[1:]]
-    exact = [half[0].float(), *inputs[1:]]
-    grad = torch.randn(size).bfloat16()
+    grad = [torch.randn(size).bfloat16(), given[0].bfloat16(), *given[1:]]
     with torch.autocast('cpu', torch.bfloat16):
-        out, grads = forward(*half), backward(grad, *half)
-    assert torch.equal(out, forward(*exact))
-    for one, two in zip(grads, backward(grad.float(), *exact), strict=True):
+        out, grads = forward(*half), backward(*grad)
+    assert torch.equal(out, forward(half[0].float(), *inputs[1:]))
+    exact = backward(grad[0].float(), grad[1].float(), *grad[2:])
+    for one, two in zip(grads, exact, strict=True):
         assert torch.equal(one, two)
     leaves = differentiable(half)
     with torch.autocast('cpu', torch.bfloat16):

@@ -3,7 +3,7 @@ import torch
 from loops import layout, randomise
 
 from pyg_featgraph.nn import FieldEdge, FieldLinear, HadamardScore, TopM
-from pyg_featgraph.nn.kernels import top_m_mask
+from pyg_featgraph.nn.kernels import top_m
 
 
 class Given(FieldEdge):
@@ -63,15 +63,15 @@ def test_random_weights_with_many_ties_and_zeros():
             assert torch.equal(dense.view(50, 4, 4), top(x))
 
 
-def test_mask_of_the_best():
-    score = torch.randint(0, 4, (50, 6, 6)).float()
+def test_the_largest_weights():
+    weight = torch.randint(0, 4, (50, 6, 6)).float()
     for m in range(1, 8):
-        keep = top_m_mask(score, m)
-        order = score.sort(dim=-1, descending=True, stable=True).indices
-        expected = torch.zeros_like(keep).scatter_(-1, order[..., :m], True)
-        assert torch.equal(keep, expected)
+        order = weight.sort(dim=-1, descending=True, stable=True).indices
+        keep = torch.zeros_like(weight).scatter_(-1, order[..., :m], 1)
+        assert torch.equal(top_m(weight, m), weight * keep)
     torch.library.opcheck(
-        torch.ops.pyg_featgraph.top_m_mask.default, (score, 2, True)
+        torch.ops.pyg_featgraph.top_m.default,
+        (weight.requires_grad_(), 2, True),
     )
 
 

@@ -11,7 +11,7 @@ from pyg_featgraph.nn.kernels import (
     induced_set_attention,
     pair_score,
     plan_tuples,
-    top_m_mask,
+    top_m,
     tuple_product,
 )
 from pyg_featgraph.serve.decompositions import Decomposed
@@ -48,14 +48,14 @@ def induced_set(n):
 
 def pairs(n):
     x, weight = torch.randn(5, n, 4), torch.randn(6, 4)
-    return pair_score(x, weight, torch.randn(6), torch.randn(6))
+    return pair_score(x, weight, *torch.randn(2, 6), torch.randn(1))
 
 
 def top(n, keep_ties, m=3):
     # Many are equal, some but for the order of a sum:
     score = torch.randint(0, 4, (50, n)).float() + 1
     score *= 1 + 1e-7 * torch.randn(50, n)
-    return top_m_mask(score, m, keep_ties).float()
+    return top_m(score, m, keep_ties)
 
 
 def products(n, order, with_weight):

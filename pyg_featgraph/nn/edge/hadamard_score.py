@@ -73,8 +73,9 @@ class HadamardScore(FieldEdge, LazyModule, name='hadamard'):
     def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
         if x[0] is not x[1]:
             return super().dense(x, pairs)
-        score = pair_score(x[0], self.weight, self.bias, self.att)
-        score = (score + self.att_bias).sigmoid()
+        score = pair_score(
+            x[0], self.weight, self.bias, self.att, self.att_bias
+        )
         return score if pairs is None else score * pairs
 
     def __repr__(self) -> str:

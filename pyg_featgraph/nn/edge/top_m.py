@@ -10,7 +10,7 @@ from torch_geometric.utils import cumsum, degree, scatter
 
 from pyg_featgraph.nn.config import Rule, at_least, one_of
 from pyg_featgraph.nn.edge.base import FieldEdge
-from pyg_featgraph.nn.kernels.top_m import slack, top_m_mask
+from pyg_featgraph.nn.kernels.top_m import slack, top_m
 from pyg_featgraph.nn.layout import Pair, pairs_of
 
 
@@ -80,10 +80,9 @@ class TopM(FieldEdge):
             pairs = pairs_of(mask, mask.size(1), True, weight)
             assert pairs is not None
             weight = weight * pairs
-        is_edge = weight != 0
-        score = weight.detach().masked_fill(~is_edge, -torch.inf)
-        keep = top_m_mask(score, self.m, self.ties == 'all')
-        return self._keep(weight, keep & is_edge)
+        if self.m < weight.size(-1):
+            weight = top_m(weight, self.m, self.ties == 'all')
+        return (weight != 0).to(weight.dtype) if self.binary else weight
 
     def _graph(self, weight: Tensor, edge_index: Tensor, size: int) -> Tensor:
         self._check(weight, 1)
@@ -102,7 +101,8 @@ class TopM(FieldEdge):
             equal = (score - cut).abs() <= slack(cut)
             score = torch.where(equal, cut, score)
             keep = self._rank(score, edge_index, size) < self.m
-        return self._keep(weight, keep & is_edge)
+        keep = keep & is_edge
+        return keep.to(weight.dtype) if self.binary else weight * keep
 
     def _rank(self, score: Tensor, edge_index: Tensor, size: int) -> Tensor:
         source, target = edge_index[0], edge_index[1]
@@ -113,9 +113,6 @@ class TopM(FieldEdge):
         start = cumsum(degree(target, size, dtype=torch.long))[target[perm]]
         rank = torch.arange(perm.numel(), device=perm.device) - start
         return torch.empty_like(rank).scatter(0, perm, rank)
-
-    def _keep(self, weight: Tensor, keep: Tensor) -> Tensor:
-        return keep.to(weight.dtype) if self.binary else weight * keep
 
     def _check(self, weight: Tensor, max_dim: int) -> None:
         if weight.dim() > max_dim:

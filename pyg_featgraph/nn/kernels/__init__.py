@@ -6,7 +6,7 @@ from pyg_featgraph.nn.kernels.hadamard_attention import (
 )
 from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
 from pyg_featgraph.nn.kernels.pair_score import pair_score
-from pyg_featgraph.nn.kernels.top_m import top_m_mask
+from pyg_featgraph.nn.kernels.top_m import top_m
 from pyg_featgraph.nn.kernels.tuple_product import (
     TuplePlan,
     plan_tuples,
@@ -20,6 +20,6 @@ __all__ = [
     'induced_set_attention',
     'pair_score',
     'plan_tuples',
-    'top_m_mask',
+    'top_m',
     'tuple_product',
 ]

@@ -1,7 +1,7 @@
 r"""The score of every pair of nodes of a row, without storing the pairs.
 
-For :math:`p_{ij} = \mathbf{w}_2^{\top} \mathrm{ReLU}(\mathbf{W}_1 (\mathbf{x}_i
-\odot \mathbf{x}_j) + \mathbf{b}_1)` nothing factors, so all pairs have to go
+For :math:`p_{ij} = \sigma(\mathbf{w}_2^{\top} \mathrm{ReLU}(\mathbf{W}_1
+(\mathbf{x}_i \odot \mathbf{x}_j) + \mathbf{b}_1) + b_2)` nothing factors, so all pairs have to go
 through the first layer. The kernel uses that the score is symmetric, and that
 the pairs :math:`(i, i + s \bmod n)` with :math:`0 \le s \le n / 2` are all
 there are: with the nodes of a row written twice, one behind the other, they
@@ -25,7 +25,9 @@ _CPU_CHUNK = 12 * 2**20
 _GPU_CHUNK = 512 * 2**20
 
 
-def pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
+def pair_score(
+    x: Tensor, weight: Tensor, bias: Tensor, att: Tensor, att_bias: Tensor
+) -> Tensor:
     r"""Scores all pairs of nodes of every row.
 
     Args:
@@ -34,37 +36,48 @@ def pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
             :math:`(h, d)`.
         bias (torch.Tensor): :math:`\mathbf{b}_1`, with shape :math:`(h)`.
         att (torch.Tensor): :math:`\mathbf{w}_2`, with shape :math:`(h)`.
+        att_bias (torch.Tensor): :math:`b_2`, with shape :math:`(1)`.
 
     Returns:
         torch.Tensor: The symmetric scores, with shape :math:`(B, n, n)`.
     """
-    out: Tensor = _pair_score(x, weight, bias, att)
+    out: Tensor = _pair_score(x, weight, bias, att, att_bias)
     return out
 
 
 # A custom operator keeps the loop over chunks out of compiled graphs, which
 # would otherwise be specialised to one batch size:
 @torch.library.custom_op('pyg_featgraph::pair_score', mutates_args=())
-def _pair_score(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
+def _pair_score(
+    x: Tensor, weight: Tensor, bias: Tensor, att: Tensor, att_bias: Tensor
+) -> Tensor:
     size, n, _ = x.size()
     to_full, _, _ = _places(n, x.device)
     out = x.new_empty(size, n, n)
     for rows, v in _products(x):
         hidden = torch.addmm(bias, v.flatten(0, 2), weight.t()).relu_()
-        score = torch.mv(hidden, att).view(v.size(0), -1)
+        score = torch.mv(hidden, att).add_(att_bias).sigmoid_()
+        score = score.view(v.size(0), -1)
         out[rows] = score.index_select(1, to_full).view(-1, n, n)
     return out
 
 
 @_pair_score.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor, att: Tensor) -> Tensor:
+def _(
+    x: Tensor, weight: Tensor, bias: Tensor, att: Tensor, att_bias: Tensor
+) -> Tensor:
     return x.new_empty(x.size(0), x.size(1), x.size(1))
 
 
 @torch.library.custom_op('pyg_featgraph::pair_score_backward', mutates_args=())
 def _pair_score_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, att: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad: Tensor,
+    out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    att: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     n = x.size(1)
     _, to_pairs, share = _places(n, x.device)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -75,11 +88,14 @@ def _pair_score_backward(
     grad_weight = torch.zeros_like(weight)
     grad_bias = torch.zeros_like(bias)
     grad_att = torch.zeros_like(att)
+    grad_att_bias = att.new_zeros(1)
     for rows, v in _products(x):
         # Both entries of a symmetric pair flow into its score:
-        g = grad[rows]
+        p = out[rows]
+        g = grad[rows] * p * (1 - p)
         g = (g + g.transpose(1, 2)).flatten(1).index_select(1, to_pairs)
         g = g.mul_(share.to(g.dtype)).flatten()
+        grad_att_bias += g.sum()
         flat = some = v.flatten(0, 2)
         # After a selection most pairs may have no gradient. (On a GPU it would
         # cost more to ask than to go on with all.)
@@ -104,23 +120,30 @@ def _pair_score_backward(
         grad_twice = lanes[: v.size(0)].sum(dim=1)
         torch.sum(v.mul_(_shifted(x[rows])), dim=1, out=grad_x[rows])
         grad_x[rows].add_(grad_twice[:, :n]).add_(grad_twice[:, n:])
-    return grad_x, grad_weight, grad_bias, grad_att
+    return grad_x, grad_weight, grad_bias, grad_att, grad_att_bias
 
 
 @_pair_score_backward.register_fake
 def _(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, att: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    grad: Tensor,
+    out: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    att: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return (
         torch.empty_like(x, memory_format=torch.contiguous_format),
         torch.empty_like(weight),
         torch.empty_like(bias),
         torch.empty_like(att),
+        att.new_empty(1),
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+    *tensors, _ = inputs
+    ctx.save_for_backward(output, *tensors)
 
 
 def _backward(ctx: Any, grad: Tensor) -> Any:

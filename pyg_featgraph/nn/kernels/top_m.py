@@ -1,30 +1,35 @@
-r"""Which entries of each row of a matrix are its m largest."""
+r"""The m largest entries of each row of a matrix."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def top_m_mask(score: Tensor, m: int, keep_ties: bool = False) -> Tensor:
-    r"""Marks the :obj:`m` largest entries along the last dimension.
+def top_m(weight: Tensor, m: int, keep_ties: bool = False) -> Tensor:
+    r"""Keeps the :obj:`m` largest entries along the last dimension and sets
+    all others to zero.
 
     :func:`torch.topk` leaves open which of several equal entries it takes;
     here the lowest index wins, so that the result is the same everywhere.
     Entries count as equal if they differ by no more than the order in which
-    a sum is taken, which depends on the batch.
+    a sum is taken, which depends on the batch. The choice is a constant for
+    the gradient.
 
     Args:
-        score (torch.Tensor): The scores, with shape :math:`(*, n)`.
+        weight (torch.Tensor): The weights, with shape :math:`(*, n)`; zero
+            is less than any other.
         m (int): How many to keep; all if there are fewer.
         keep_ties (bool, optional): Whether to keep every entry that is not
             below the :obj:`m`-th largest, which are more than :obj:`m` if
             some are equal. (default: :obj:`False`)
 
     Returns:
-        torch.Tensor: The boolean mask, with shape :math:`(*, n)`.
+        torch.Tensor: With shape :math:`(*, n)`.
     """
-    out: Tensor = _top_m_mask(score.detach(), m, keep_ties)
+    out: Tensor = _top_m(weight, m, keep_ties)
     return out
 
 
@@ -54,22 +59,34 @@ def first_of_equal(score: Tensor, cut: Tensor, gap: Tensor, m: int) -> Tensor:
     return above | (equal & (equal.cumsum(-1) <= room))
 
 
-@torch.library.custom_op('pyg_featgraph::top_m_mask', mutates_args=())
-def _top_m_mask(score: Tensor, m: int, keep_ties: bool) -> Tensor:
-    n = score.size(-1)
+@torch.library.custom_op('pyg_featgraph::top_m', mutates_args=())
+def _top_m(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
+    n = weight.size(-1)
     if m >= n:
-        return torch.ones_like(score, dtype=torch.bool)
+        return weight.clone(memory_format=torch.contiguous_format)
+    score = weight.masked_fill(weight == 0, -torch.inf)
     cut = score.kthvalue(n - m + 1, dim=-1, keepdim=True).values
     gap = slack(cut)
     keep = score >= cut - gap
-    if keep_ties:
-        return keep
-    # Few rows have ties at the cut, so only those are looked at again:
-    tied = (keep.sum(-1) > m).nonzero(as_tuple=True)
-    keep[tied] = first_of_equal(score[tied], cut[tied], gap[tied], m)
-    return keep
+    if not keep_ties:
+        # Few rows have ties at the cut, so only those are looked at again:
+        tied = (keep.sum(-1) > m).nonzero(as_tuple=True)
+        keep[tied] = first_of_equal(score[tied], cut[tied], gap[tied], m)
+    return (weight * keep).contiguous()
 
 
-@_top_m_mask.register_fake
-def _(score: Tensor, m: int, keep_ties: bool) -> Tensor:
-    return torch.empty_like(score, dtype=torch.bool)
+@_top_m.register_fake
+def _(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
+    return torch.empty_like(weight, memory_format=torch.contiguous_format)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(output)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    (out,) = ctx.saved_tensors
+    return grad * (out != 0), None, None
+
+
+_top_m.register_autograd(_backward, setup_context=_setup_context)
