@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from pyg_featgraph.nn.kernels.field_product import field_product_formula
 from pyg_featgraph.nn.kernels.hadamard_attention import attention_weights
 from pyg_featgraph.nn.kernels.pair_score import pair_places
+from pyg_featgraph.nn.kernels.small_attention import small_attention_formula
 from pyg_featgraph.nn.kernels.top_m import first_of_equal, slack
 
 
@@ -110,9 +112,11 @@ def _tuple_product(
 
 _own = torch.ops.pyg_featgraph
 _FORMULAS: dict[Any, Callable[..., Tensor]] = {
+    _own.field_product.default: field_product_formula,
     _own.hadamard_attention.default: _hadamard_attention,
     _own.induced_set_attention.default: _induced_set_attention,
     _own.pair_score.default: _pair_score,
+    _own.small_attention.default: small_attention_formula,
     _own.top_m.default: _top_m,
     _own.tuple_product.default: _tuple_product,
 }

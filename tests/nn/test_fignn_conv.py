@@ -5,6 +5,8 @@ from loops import randomise as randomise_by
 
 from pyg_featgraph.nn import AttentionEdge, FiGNNConv
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 
 def randomise(module):
     return randomise_by(module, 0.7)

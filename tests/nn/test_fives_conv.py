@@ -6,6 +6,8 @@ from loops import randomise as randomise_by
 
 from pyg_featgraph.nn import FIVES, AdjacencyTensor, FIVESConv
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 
 def randomise(module, std=0.7):
     return randomise_by(module, std)

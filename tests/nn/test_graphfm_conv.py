@@ -5,6 +5,8 @@ from torch_geometric.utils import softmax
 
 from pyg_featgraph.nn import GraphFMConv, HadamardScore, TopM
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 
 def leaky(z, slope):
     return z if z > 0 else slope * z

@@ -5,6 +5,8 @@ from loops import assert_same
 from pyg_featgraph.nn.kernels import induced_set as kernel
 from pyg_featgraph.nn.kernels import induced_set_attention
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 B, N, D, S, E = 5, 4, 3, 2, 3
 
 

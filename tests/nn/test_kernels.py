@@ -7,10 +7,18 @@ import torch
 from loops import assert_same, randn
 from torch.nn.functional import leaky_relu
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 # The modules, whose functions have the same names:
-linear, attention, score = (
+linear, attention, score, products, small = (
     import_module(f'pyg_featgraph.nn.kernels.{name}')
-    for name in ('field_linear', 'hadamard_attention', 'pair_score')
+    for name in (
+        'field_linear',
+        'hadamard_attention',
+        'pair_score',
+        'field_product',
+        'small_attention',
+    )
 )
 
 B, D, H = 5, 3, 2
@@ -150,6 +158,41 @@ def test_field_linear():
     assert (grad == 0).all()
 
 
+@pytest.mark.parametrize('size', [1, 70])
+@pytest.mark.parametrize(('n', 'fields'), [(4, 4), (4, 1), (1, 1)])
+@pytest.mark.parametrize(('inner', 'outer'), [(3, 5), (16, 8), (8, 16)])
+def test_field_product(size, n, fields, inner, outer):
+    x, weight = randn(size, n, H, inner), randn(fields, H, inner, outer)
+    matrices = weight.expand(n, H, inner, outer)
+    expected = torch.stack(
+        [
+            torch.stack([x[:, i, h] @ matrices[i, h] for h in range(H)], dim=1)
+            for i in range(n)
+        ],
+        dim=1,
+    )
+    assert_same(expected, [products.field_product(x, weight)], [x, weight])
+
+
+@pytest.mark.parametrize(('n', 'channels'), [(1, 8), (2, 1), (9, 3), (17, 20)])
+def test_small_attention(n, channels):
+    inputs = [randn(B, n, H, channels) for _ in range(3)]
+    query, key, value = inputs
+    out = []
+    for b, i, h in (
+        (b, i, h) for b in range(B) for i in range(n) for h in range(H)
+    ):
+        exp = [
+            (query[b, i, h] @ key[b, j, h] / channels**0.5).exp()
+            for j in range(n)
+        ]
+        out.append(
+            sum(e / sum(exp) * value[b, j, h] for j, e in enumerate(exp))
+        )
+    expected = torch.stack(out).view(B, n, H, channels)
+    assert_same(expected, [small.small_attention(*inputs)], inputs)
+
+
 def operators():
     """Each operator and its backward, the inputs of it and, after a gradient
     of a given size, those of its backward.
@@ -169,6 +212,12 @@ def operators():
     many = (x, att, torch.randn(H), scale, keep, drop, 0.2, False)
     ops = attention._attention, attention._attention_backward
     yield *ops, many, (3, n, H, D), many
+    given = torch.randn(3, n, H, D), torch.randn(n, H, D, 5)
+    ops = products._field_product, products._field_product_backward
+    yield *ops, given, (3, n, H, 5), given
+    given = tuple(torch.randn(3, 3, n, H, D))
+    ops = small._small_attention, small._small_attention_backward
+    yield *ops, given, (3, n, H, D), given
 
 
 def differentiable(inputs, dtype=None):
@@ -181,7 +230,7 @@ def differentiable(inputs, dtype=None):
     ]
 
 
-@pytest.mark.parametrize('number', range(3))
+@pytest.mark.parametrize('number', range(5))
 def test_are_proper_operators(number):
     forward, backward, inputs, size, given = list(operators())[number]
     given = (torch.randn(size), *given)
@@ -197,7 +246,7 @@ def test_are_proper_operators(number):
     torch.autograd.gradcheck(forward, tuple(double))
 
 
-@pytest.mark.parametrize('number', range(3))
+@pytest.mark.parametrize('number', range(4))
 def test_stay_in_single_precision_under_autocast(number):
     forward, backward, inputs, size, given = list(operators())[number]
     half = [inputs[0].bfloat16(), *inputs[1:]]

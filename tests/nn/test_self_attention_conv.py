@@ -4,6 +4,8 @@ from loops import assert_same, randomise
 
 from pyg_featgraph.nn import SelfAttentionConv
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 
 def complete(row):
     """All edges within the rows, including self loops."""

@@ -5,6 +5,8 @@ from loops import layout, randomise
 from pyg_featgraph.nn import FieldEdge, FieldLinear, HadamardScore, TopM
 from pyg_featgraph.nn.kernels import top_m
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 
 class Given(FieldEdge):
     """Weights from elsewhere, as an edge module."""

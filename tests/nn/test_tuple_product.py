@@ -9,6 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyg_featgraph.nn.kernels import plan_tuples, tuple_product
 
+pytestmark = pytest.mark.usefixtures('kernels')
+
 # The function hides the module of the same name:
 kernel = importlib.import_module('pyg_featgraph.nn.kernels.tuple_product')
 

@@ -7,10 +7,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyg_featgraph.nn.kernels import (
+    field_product,
     hadamard_attention,
     induced_set_attention,
     pair_score,
     plan_tuples,
+    small_attention,
     top_m,
     tuple_product,
 )
@@ -58,6 +60,15 @@ def top(n, keep_ties, m=3):
     return top_m(score, m, keep_ties)
 
 
+def fields(n, shared):
+    x, count = torch.randn(5, n, 3, 4), 1 if shared else n
+    return field_product(x, torch.randn(count, 3, 4, 2))
+
+
+def self_attention(n):
+    return small_attention(*torch.randn(3, 5, n, 2, 4))
+
+
 def products(n, order, with_weight):
     sets = [*combinations(range(n), order)][::2]
     weight = torch.randn(len(sets), 4) if with_weight else None
@@ -75,6 +86,9 @@ def products(n, order, with_weight):
         (top, (False,)),
         (top, (True,)),
         (top, (False, 9)),
+        (fields, (True,)),
+        (fields, (False,)),
+        (self_attention, ()),
         (products, (2, True)),
         (products, (3, False)),
     ],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import typing
 
-import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.nn.dense.linear import Linear
 
 from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
 from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.kernels.small_attention import small_attention
 from pyg_featgraph.nn.layout import (
     Pair,
     edge_softmax,
@@ -129,11 +129,10 @@ class SelfAttentionConv(FieldConv):
     def _attend_dense(
         self, query: Tensor, key: Tensor, value: Tensor, links: Links
     ) -> tuple[Tensor, Tensor | None]:
-        query, key, value = (v.transpose(1, 2) for v in (query, key, value))
         keep = None if links.pairs is None else links.pairs.unsqueeze(1)
         if links.weight is None and keep is None and not links.needs_alpha:
-            out = F.scaled_dot_product_attention(query, key, value)
-            return out.transpose(1, 2), None
+            return small_attention(query, key, value), None
+        query, key, value = (v.transpose(1, 2) for v in (query, key, value))
         logit = query @ key.mT / math.sqrt(self.out_channels)
         weight = links.weight
         if weight is None:

@@ -2,11 +2,11 @@ r"""A linear layer with weights of each field's own."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch_geometric.nn.inits import glorot, zeros
 
 from pyg_featgraph.nn.kernels.field_linear import field_linear
+from pyg_featgraph.nn.kernels.field_product import field_product
 from pyg_featgraph.nn.lazy import LazyModule
 
 
@@ -79,13 +79,15 @@ class FieldLinear(LazyModule):
             x = x.unsqueeze(-2)
         bias = self.bias
         if self.num_fields is None:
-            out = torch.einsum('...hi,hio->...ho', x, self.weight[0])
+            # A node is a row of one field then, in either layout:
+            nodes = x.flatten(0, -3).unsqueeze(1)
+            out = field_product(nodes, self.weight).view(*x.size()[:-1], -1)
             bias = None if bias is None else bias[0]
         elif field is not None:
             out = field_linear(x, self.weight, field)
             bias = None if bias is None else bias[field]
         elif x.dim() == 4 and x.size(1) == self.num_fields:
-            out = torch.einsum('bnhi,nhio->bnho', x, self.weight)
+            out = field_product(x, self.weight)
         else:
             raise ValueError(
                 "'field' is required, since each of the "

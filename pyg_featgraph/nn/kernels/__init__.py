@@ -1,11 +1,13 @@
 r"""The computations behind the dense layout."""
 
+from pyg_featgraph.nn.kernels.field_product import field_product
 from pyg_featgraph.nn.kernels.hadamard_attention import (
     attention_weights,
     hadamard_attention,
 )
 from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
 from pyg_featgraph.nn.kernels.pair_score import pair_score
+from pyg_featgraph.nn.kernels.small_attention import small_attention
 from pyg_featgraph.nn.kernels.top_m import top_m
 from pyg_featgraph.nn.kernels.tuple_product import (
     TuplePlan,
@@ -16,10 +18,12 @@ from pyg_featgraph.nn.kernels.tuple_product import (
 __all__ = [
     'TuplePlan',
     'attention_weights',
+    'field_product',
     'hadamard_attention',
     'induced_set_attention',
     'pair_score',
     'plan_tuples',
+    'small_attention',
     'top_m',
     'tuple_product',
 ]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
+from pyg_featgraph.nn.kernels.backend import native_form
 from pyg_featgraph.nn.layout import Pair, masked_softmax
 
 # Bytes of the weights of a chunk of rows:
@@ -101,6 +102,19 @@ def _attention(
     negative_slope: float,
     scale_logits: bool,
 ) -> Tensor:
+    native = native_form('hadamard_attention', x)
+    if native is not None:
+        out = native.forward(
+            x,
+            att,
+            bias,
+            scale,
+            keep,
+            dropout_mask,
+            negative_slope,
+            scale_logits,
+        )
+        return out  # type: ignore[no-any-return]
     size, n, d = x.size()
     heads = att.size(0)
     out = x.new_empty(size, n, heads, d)
@@ -150,11 +164,25 @@ def _attention_backward(
     negative_slope: float,
     scale_logits: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    native = native_form('hadamard_attention', x)
+    if native is not None:
+        grads = native.backward(
+            grad,
+            x,
+            att,
+            bias,
+            scale,
+            keep,
+            dropout_mask,
+            negative_slope,
+            scale_logits,
+        )
+        return grads  # type: ignore[no-any-return]
     _, n, d = x.size()
     heads = att.size(0)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     grad_scale = torch.empty_like(scale, memory_format=torch.contiguous_format)
-    grad_att = torch.zeros_like(att)
+    grad_att = att.new_zeros(att.size())
     grad_bias = torch.zeros_like(bias)
     for rows in _chunks(x, heads):
         part = x[rows]
@@ -217,7 +245,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
         torch.empty_like(x, memory_format=torch.contiguous_format),
-        torch.empty_like(att),
+        att.new_empty(att.size()),
         torch.empty_like(bias),
         torch.empty_like(scale, memory_format=torch.contiguous_format),
     )

@@ -1,13 +1,13 @@
 r"""The score of every pair of nodes of a row, without storing the pairs.
 
 For :math:`p_{ij} = \sigma(\mathbf{w}_2^{\top} \mathrm{ReLU}(\mathbf{W}_1
-(\mathbf{x}_i \odot \mathbf{x}_j) + \mathbf{b}_1) + b_2)` nothing factors, so all pairs have to go
-through the first layer. The kernel uses that the score is symmetric, and that
-the pairs :math:`(i, i + s \bmod n)` with :math:`0 \le s \le n / 2` are all
-there are: with the nodes of a row written twice, one behind the other, they
-are a strided view, so that no index is gathered. Rows are taken in chunks that
-fit the cache; the backward pass computes the hidden layer again instead of
-storing it.
+(\mathbf{x}_i \odot \mathbf{x}_j) + \mathbf{b}_1) + b_2)` nothing factors, so
+all pairs have to go through the first layer. The kernel uses that the score is
+symmetric, and that the pairs :math:`(i, i + s \bmod n)` with :math:`0 \le s
+\le n / 2` are all there are: with the nodes of a row written twice, one behind
+the other, they are a strided view, so that no index is gathered. Rows are
+taken in chunks that fit the cache; the backward pass computes the hidden layer
+again instead of storing it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from pyg_featgraph.nn.kernels.backend import native_form
 
 # Bytes of the products of a chunk of rows. On a CPU they should stay in the
 # last-level cache, on a GPU they should be enough to fill it:
@@ -51,6 +53,9 @@ def pair_score(
 def _pair_score(
     x: Tensor, weight: Tensor, bias: Tensor, att: Tensor, att_bias: Tensor
 ) -> Tensor:
+    native = native_form('pair_score', x)
+    if native is not None:
+        return native.forward(x, weight, bias, att, att_bias)  # type: ignore[no-any-return]
     size, n, _ = x.size()
     to_full, _, _ = _places(n, x.device)
     out = x.new_empty(size, n, n)
@@ -78,6 +83,9 @@ def _pair_score_backward(
     bias: Tensor,
     att: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    native = native_form('pair_score', x)
+    if native is not None:
+        return native.backward(grad, out, x, weight, bias, att)  # type: ignore[no-any-return]
     n = x.size(1)
     _, to_pairs, share = _places(n, x.device)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
@@ -85,7 +93,7 @@ def _pair_score_backward(
     # has a lane of its own in which node j stands at place j of 2n, so that
     # the sum is over lanes; between, there are zeros.
     lanes, skewed = _lanes(x)
-    grad_weight = torch.zeros_like(weight)
+    grad_weight = weight.new_zeros(weight.size())
     grad_bias = torch.zeros_like(bias)
     grad_att = torch.zeros_like(att)
     grad_att_bias = att.new_zeros(1)
@@ -134,7 +142,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     return (
         torch.empty_like(x, memory_format=torch.contiguous_format),
-        torch.empty_like(weight),
+        weight.new_empty(weight.size()),
         torch.empty_like(bias),
         torch.empty_like(att),
         att.new_empty(1),

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_featgraph.nn.kernels.backend import native_form
+
 
 def top_m(weight: Tensor, m: int, keep_ties: bool = False) -> Tensor:
     r"""Keeps the :obj:`m` largest entries along the last dimension and sets
@@ -61,6 +63,9 @@ def first_of_equal(score: Tensor, cut: Tensor, gap: Tensor, m: int) -> Tensor:
 
 @torch.library.custom_op('pyg_featgraph::top_m', mutates_args=())
 def _top_m(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
+    native = native_form('top_m', weight)
+    if native is not None:
+        return native.forward(weight, m, keep_ties)  # type: ignore[no-any-return]
     n = weight.size(-1)
     if m >= n:
         return weight.clone(memory_format=torch.contiguous_format)

@@ -1,0 +1,79 @@
+// What Python calls: each function for float and for double. Tensors are
+// contiguous, and those that are left out are null.
+#include "field_product.h"
+#include "hadamard_attention.h"
+#include "pair_score.h"
+#include "small_attention.h"
+#include "top_m.h"
+
+#define INT int64_t
+
+#define KERNELS(T, NAME)                                                       \
+  extern "C" void pair_score_##NAME(                                           \
+      const T* x, const T* weight, const T* bias, const T* att,                \
+      const T* att_bias, T* out, INT size, INT n, INT d, INT h,                \
+      INT threads) {                                                           \
+    pair_score(x, weight, bias, att, att_bias, out, size, n, d, h, threads);   \
+  }                                                                            \
+  extern "C" void pair_score_backward_##NAME(                                  \
+      const T* grad, const T* out, const T* x, const T* weight, const T* bias, \
+      const T* att, T* grad_x, T* grad_weight, T* grad_bias, T* grad_att,      \
+      T* grad_att_bias, INT size, INT n, INT d, INT h, INT threads) {          \
+    pair_score_backward(grad, out, x, weight, bias, att, grad_x, grad_weight,  \
+                        grad_bias, grad_att, grad_att_bias, size, n, d, h,     \
+                        threads);                                              \
+  }                                                                            \
+  extern "C" void top_m_##NAME(const T* weight, T* out, INT rows, INT n,       \
+                               INT m, INT keep_ties, INT threads) {            \
+    top_m(weight, out, rows, n, m, keep_ties, threads);                        \
+  }                                                                            \
+  extern "C" void hadamard_attention_##NAME(                                   \
+      const T* x, const T* att, const T* bias, const T* scale, INT scale_row,  \
+      INT scale_head, const uint8_t* keep, INT keep_row, INT keep_head,        \
+      const T* drop, double slope, INT scale_logits, T* out, INT size, INT n,  \
+      INT d, INT heads, INT threads) {                                         \
+    Pairs<T> pairs{scale,    scale_row, scale_head, keep,                      \
+                   keep_row, keep_head, drop,       T(slope),                  \
+                   scale_logits != 0};                                         \
+    hadamard_attention(x, att, bias, pairs, out, size, n, d, heads, threads);  \
+  }                                                                            \
+  extern "C" void hadamard_attention_backward_##NAME(                          \
+      const T* grad, const T* x, const T* att, const T* bias, const T* scale,  \
+      INT scale_row, INT scale_head, const uint8_t* keep, INT keep_row,        \
+      INT keep_head, const T* drop, double slope, INT scale_logits, T* grad_x, \
+      T* grad_att, T* grad_bias, T* grad_scale, INT scale_heads, INT size,     \
+      INT n, INT d, INT heads, INT threads) {                                  \
+    Pairs<T> pairs{scale,    scale_row, scale_head, keep,                      \
+                   keep_row, keep_head, drop,       T(slope),                  \
+                   scale_logits != 0};                                         \
+    hadamard_attention_backward(grad, x, att, bias, pairs, grad_x, grad_att,   \
+                                grad_bias, grad_scale, scale_heads, size, n,   \
+                                d, heads, threads);                            \
+  }                                                                            \
+  extern "C" void field_product_##NAME(const T* x, const T* weight, T* y,      \
+                                       INT size, INT n, INT fields, INT heads, \
+                                       INT in, INT out, INT threads) {         \
+    field_product(x, weight, y, size, n, fields, heads, in, out, threads);     \
+  }                                                                            \
+  extern "C" void field_product_backward_##NAME(                               \
+      const T* grad, const T* x, const T* weight, T* grad_x, T* grad_weight,   \
+      INT size, INT n, INT fields, INT heads, INT in, INT out, INT threads) {  \
+    field_product_backward(grad, x, weight, grad_x, grad_weight, size, n,      \
+                           fields, heads, in, out, threads);                   \
+  }                                                                            \
+  extern "C" void small_attention_##NAME(const T* query, const T* key,         \
+                                         const T* value, T* out, INT size,     \
+                                         INT n, INT heads, INT c,              \
+                                         INT threads) {                        \
+    small_attention(query, key, value, out, size, n, heads, c, threads);       \
+  }                                                                            \
+  extern "C" void small_attention_backward_##NAME(                             \
+      const T* grad, const T* query, const T* key, const T* value,             \
+      T* grad_query, T* grad_key, T* grad_value, INT size, INT n, INT heads,   \
+      INT c, INT threads) {                                                    \
+    small_attention_backward(grad, query, key, value, grad_query, grad_key,    \
+                             grad_value, size, n, heads, c, threads);          \
+  }
+
+KERNELS(float, f32)
+KERNELS(double, f64)

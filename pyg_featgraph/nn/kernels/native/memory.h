@@ -1,0 +1,111 @@
+// Memory that each thread has at hand, and sums over threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#include "vector.h"
+
+// Fresh memory costs several times what memory at hand does, so a thread keeps
+// what it once had.
+class Workspace {
+ public:
+  // Room for so many numbers, the first of which have been handed out since
+  // `reset` as well.
+  template <typename T>
+  void reserve(int64_t count) {
+    size_t bytes = count * sizeof(T) + 4096;
+    if (bytes > size_) {
+      memory_.reset();
+      memory_.reset(static_cast<char*>(std::malloc(bytes)));
+      if (!memory_) throw std::bad_alloc();
+      size_ = bytes;
+    }
+    used_ = 0;
+  }
+
+  // The next so many numbers, aligned to a line of the cache.
+  template <typename T>
+  T* take(int64_t count) {
+    auto start = reinterpret_cast<uintptr_t>(memory_.get() + used_);
+    size_t skip = (64 - start % 64) % 64;
+    used_ += skip + count * sizeof(T);
+    return reinterpret_cast<T*>(start + skip);
+  }
+
+ private:
+  struct Free {
+    void operator()(char* p) const { std::free(p); }
+  };
+  std::unique_ptr<char, Free> memory_;
+  size_t size_ = 0, used_ = 0;
+};
+
+inline Workspace& workspace() {
+  static thread_local Workspace own;
+  return own;
+}
+
+// Calls f(start, stop, thread) for a share of the items in each thread. Which
+// thread has which items depends on their number alone.
+template <typename F>
+inline void in_threads(int64_t count, int64_t threads, F f) {
+  threads = std::max<int64_t>(1, std::min(threads, count));
+#ifdef _OPENMP
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    int64_t t = omp_get_thread_num(), used = omp_get_num_threads();
+    f(count * t / used, count * (t + 1) / used, t);
+  }
+#else
+  f(int64_t(0), count, int64_t(0));
+#endif
+}
+
+// Gradients of parameters, a share for each thread, which are added in the
+// order of the threads.
+template <typename T>
+class Shares {
+ public:
+  Shares(int64_t threads, int64_t size)
+      : size_(padded(size, 64)), memory_(threads * size_, T(0)) {}
+  T* of(int64_t thread) { return memory_.data() + thread * size_; }
+  void add_to(T* out, int64_t offset, int64_t count) const {
+    for (int64_t k = 0; k < count; ++k) {
+      T total = 0;
+      for (size_t t = offset; t < memory_.size(); t += size_)
+        total += memory_[t + k];
+      out[k] = total;
+    }
+  }
+
+ private:
+  int64_t size_;
+  std::vector<T> memory_;
+};
+
+// [rows][columns] with a stride -> [rows][padded], the rest zero.
+template <typename T>
+inline void copy_padded(const T* in, int64_t rows, int64_t columns,
+                        int64_t stride, T* out, int64_t ld) {
+  for (int64_t i = 0; i < rows; ++i) {
+    std::copy(in + i * stride, in + i * stride + columns, out + i * ld);
+    std::fill(out + i * ld + columns, out + (i + 1) * ld, T(0));
+  }
+}
+
+// [rows][columns] with a stride -> [columns][ld], what is behind the rows zero.
+template <typename T>
+inline void transpose_padded(const T* in, int64_t rows, int64_t columns,
+                             int64_t stride, T* out, int64_t ld) {
+  for (int64_t k = 0; k < columns; ++k) {
+    for (int64_t i = 0; i < rows; ++i) out[k * ld + i] = in[i * stride + k];
+    std::fill(out + k * ld + rows, out + (k + 1) * ld, T(0));
+  }
+}

@@ -1,0 +1,95 @@
+"""Which form of the kernels runs, and how the native one comes to be."""
+
+import importlib
+import logging
+
+import pytest
+import torch
+
+from pyg_featgraph.nn.kernels import top_m
+from pyg_featgraph.nn.kernels.backend import VARIABLE, native_form
+
+native = importlib.import_module('pyg_featgraph.nn.kernels.native.library')
+
+pytestmark = pytest.mark.skipif(
+    native.library() is None, reason='there are no native kernels here'
+)
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """No kernels built so far."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path))
+    native._library.cache_clear()
+    yield tmp_path / 'pyg_featgraph'
+    native._library.cache_clear()
+
+
+def test_choice(monkeypatch):
+    x = torch.rand(3, 4)
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert native_form('top_m', x).__name__.endswith('native.top_m')
+    assert native_form('top_m', x.bfloat16()) is None
+    assert native_form('top_m', x.to('meta')) is None
+    monkeypatch.setenv(VARIABLE, 'portable')
+    assert native_form('top_m', x) is None
+    monkeypatch.setenv(VARIABLE, 'fast')
+    with pytest.raises(ValueError, match="must be 'portable' or 'native'"):
+        native_form('top_m', x)
+
+
+def test_calls_are_of_one_type():
+    with pytest.raises(TypeError, match='tensors of one type'):
+        native.call('top_m', torch.rand(2), torch.rand(2).double(), 1, 2, 1, 0)
+
+
+def test_is_built_once(fresh, monkeypatch):
+    weight = torch.rand(5, 7)
+    out = top_m(weight, 2)
+    (built,) = fresh.iterdir()
+    assert built.suffix == '.so'
+    native._library.cache_clear()
+    monkeypatch.setattr(native, '_compile', None)
+    assert torch.equal(top_m(weight, 2), out)
+
+
+@pytest.mark.parametrize('compiler', [None, 'false'])
+def test_without_a_compiler(fresh, monkeypatch, caplog, compiler):
+    if compiler is None:
+        monkeypatch.delenv('CXX', raising=False)
+        monkeypatch.setenv('PATH', str(fresh))
+        reason = 'no C\\+\\+ compiler is found'
+    else:
+        monkeypatch.setenv('CXX', compiler)
+        reason = 'false --version failed'
+    weight = torch.rand(5, 7)
+    with caplog.at_level(logging.WARNING, 'pyg_featgraph'):
+        for _ in range(3):
+            out = top_m(weight, 2)
+    assert torch.equal(out != 0, weight >= weight.topk(2).values[:, 1:])
+    (record,) = caplog.records
+    assert record.getMessage().startswith('The portable kernels are used: ')
+    monkeypatch.setenv(VARIABLE, 'native')
+    with pytest.raises(RuntimeError, match=reason):
+        top_m(weight, 2)
+
+
+def test_a_cache_that_cannot_be_written_to(fresh):
+    fresh.parent.rmdir()
+    fresh.parent.write_text('a file')
+    assert native.library(required=True) is not None
+
+
+def test_threads_share_the_rows():
+    # Any number of threads, more than there are rows as well:
+    weight = torch.rand(5, 40)
+    used = torch.get_num_threads()
+    try:
+        outs = []
+        for threads in (1, 2, 3, 9):
+            torch.set_num_threads(threads)
+            outs.append(top_m(weight, 3))
+    finally:
+        torch.set_num_threads(used)
+    assert all(torch.equal(out, outs[0]) for out in outs)
