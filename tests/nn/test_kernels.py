@@ -89,6 +89,25 @@ def attention_by_loops(
     return torch.stack(out).view(size, n, heads, -1)
 
 
+@pytest.mark.parametrize('share', [0.1, 0.4, 1.0])
+@pytest.mark.parametrize('given', [False, True])
+def test_hadamard_attention_between_some(share, given):
+    # A scale of zero is no edge, unless it scales the logits:
+    n = 9
+    chosen = torch.rand(B, 1, n, n) < share
+    inputs = [randn(B, n, D), randn(H, D), randn(H), randn(B, 1, n, n)]
+    scale = inputs[3] * chosen
+    drop = (torch.rand(B, H, n, n) < 0.5).double() * 2 if given else None
+    keep = torch.rand(B, 1, n, n) < 0.8 if given else None
+    known = chosen if keep is None else chosen & keep
+    for scale_logits, used in ((False, known), (True, keep)):
+        args = (*inputs[:3], scale)
+        options = (0.2, scale_logits)
+        expected = attention_by_loops(*args, used, drop, *options)
+        out = attention.hadamard_attention(*args, keep, *options, drop)
+        assert_same(expected, [out], inputs)
+
+
 def masks(n):
     yield None
     for size in ((1, 1), (B, 1), (1, H), (B, H)):

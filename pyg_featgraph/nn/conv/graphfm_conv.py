@@ -220,10 +220,6 @@ class GraphFMConv(FieldConv, LazyModule):
         weight = target.new_ones(1, 1, 1, 1)
         if links.weight is not None:
             weight = heads_first(links.weight)
-            if self.variant == 'paper':
-                # In the other form edges of weight zero take part, too:
-                is_edge = weight != 0
-                keep = is_edge if keep is None else keep & is_edge
         weight = weight.expand(size, -1, n, n)
         bias = target.new_zeros(self.heads)
         if self.att_bias is not None:

@@ -43,7 +43,7 @@ def field_product_formula(x: Tensor, weight: Tensor) -> Tensor:
         return out
     # One product of matrices with zeros outside the blocks of the heads costs
     # less than a product for each head, whose vectors are far apart.
-    matrix = torch.block_diag(*weight[0])
+    matrix: Tensor = torch.block_diag(*weight[0])
     return (x.flatten(2) @ matrix).view(*x.size()[:3], -1)
 
 

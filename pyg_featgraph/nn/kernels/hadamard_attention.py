@@ -38,7 +38,8 @@ def attention_weights(
     With :math:`c_{ij} = \mathrm{LeakyReLU}(\mathbf{a}^{\top} (\mathbf{x}_i
     \odot \mathbf{x}_j) + b)`, they are :math:`s_{ij} \, \mathrm{softmax}_j
     \, c_{ij}`, or :math:`\mathrm{softmax}_j \, s_{ij} c_{ij}` if the scale is
-    one of the logits.
+    one of the logits. Unless it is, a scale of zero is no edge, and takes no
+    part in the softmax.
 
     Args:
         x (torch.Tensor or tuple): Node vectors, with shape :math:`(B, n, d)`,
@@ -48,7 +49,7 @@ def attention_weights(
         bias (torch.Tensor): :math:`b` of each head, with shape :math:`(H)`.
         scale (torch.Tensor): :math:`s`, with shape :math:`(B, H, n, n)` or
             :math:`(B, 1, n, n)`.
-        keep (torch.Tensor, optional): Which pairs take part, with any
+        keep (torch.Tensor, optional): Which pairs take part at all, with any
             dimension before the last two being one where all share it.
         negative_slope (float): The slope of the LeakyReLU.
         scale_logits (bool): Whether :math:`s` scales the logits.
@@ -62,7 +63,12 @@ def attention_weights(
     logits = leaky_relu(logits + bias.view(-1, 1, 1), negative_slope)
     if scale_logits:
         return masked_softmax(logits * scale, keep)
-    return masked_softmax(logits, keep) * scale
+    return masked_softmax(logits, _edges(scale, keep)) * scale
+
+
+def _edges(scale: Tensor, keep: Tensor | None) -> Tensor:
+    is_edge = scale != 0
+    return is_edge if keep is None else keep & is_edge
 
 
 def hadamard_attention(
@@ -194,7 +200,10 @@ def _attention_backward(
         raw.add_(bias.view(-1, 1, 1))
         logits = leaky_relu(raw, negative_slope)
         # Zero where a pair is left out, so that no gradient passes it:
-        soft = masked_softmax(logits * s if scale_logits else logits, k)
+        if scale_logits:
+            soft = masked_softmax(logits * s, k)
+        else:
+            soft = masked_softmax(logits, _edges(s, k))
         alpha = soft if scale_logits else soft * s
         drop = None if dropout_mask is None else dropout_mask[rows]
         if drop is not None:

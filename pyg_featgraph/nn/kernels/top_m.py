@@ -85,13 +85,26 @@ def _(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
     return torch.empty_like(weight, memory_format=torch.contiguous_format)
 
 
+@torch.library.custom_op('pyg_featgraph::top_m_backward', mutates_args=())
+def _top_m_backward(grad: Tensor, out: Tensor) -> Tensor:
+    native = native_form('top_m', out)
+    if native is not None:
+        return native.backward(grad, out)  # type: ignore[no-any-return]
+    return (grad * (out != 0)).contiguous()
+
+
+@_top_m_backward.register_fake
+def _(grad: Tensor, out: Tensor) -> Tensor:
+    return out.new_empty(out.size())
+
+
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(output)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     (out,) = ctx.saved_tensors
-    return grad * (out != 0), None, None
+    return _top_m_backward(grad, out), None, None
 
 
 _top_m.register_autograd(_backward, setup_context=_setup_context)

@@ -1,20 +1,7 @@
 // Attention over the products of all pairs: see ../hadamard_attention.py.
 #pragma once
 
-#include "memory.h"
-#include "product.h"
-
-// What an operator is given of the pairs. A stride of zero is shared.
-template <typename T>
-struct Pairs {
-  const T* scale;
-  int64_t scale_row, scale_head;
-  const uint8_t* keep;
-  int64_t keep_row, keep_head;
-  const T* drop;
-  T slope;
-  bool scale_logits;
-};
+#include "few_neighbours.h"
 
 // The logits of a node in place of its products with all others, which are the
 // input, and its softmax.
@@ -29,8 +16,7 @@ inline void soft_row(T* z, T* soft, T bias, const T* scale, const uint8_t* keep,
     store(z + j, c);
     c = c > T(0) ? c : c * slope;
     if (scale_logits) c *= load(scale + j);
-    M<T> used = first_lanes<T>(n - j);
-    if (keep) used &= load_mask<T>(keep + j);
+    const M<T> used = takes_part(scale, keep, j, n, scale_logits);
     c = used ? c : all(low);
     store(soft + j, c);
     top = c < top ? top : c;
@@ -38,8 +24,7 @@ inline void soft_row(T* z, T* soft, T bias, const T* scale, const uint8_t* keep,
   const T highest = maximum<T>(top);
   V<T> total = {};
   for (int64_t j = 0; j < n; j += lanes) {
-    M<T> used = first_lanes<T>(n - j);
-    if (keep) used &= load_mask<T>(keep + j);
+    const M<T> used = takes_part(scale, keep, j, n, scale_logits);
     V<T> e = exponential(load(soft + j) - highest);
     e = used ? e : V<T>{};
     store(soft + j, e);
@@ -51,188 +36,174 @@ inline void soft_row(T* z, T* soft, T bias, const T* scale, const uint8_t* keep,
     store(soft + j, load(soft + j) * inverse);
 }
 
-// What is given of the pairs of a row, with zeros behind each node.
 template <typename T>
-inline void copy_pairs(const Pairs<T>& p, int64_t b, int64_t head,
-                       int64_t heads, int64_t n, int64_t np, T* scale, T* drop,
-                       uint8_t* keep) {
-  if (head == 0 || p.scale_head)
-    copy_padded(p.scale + b * p.scale_row + head * p.scale_head, n, n, n, scale,
-                np);
-  if (p.drop)
-    copy_padded(p.drop + (b * heads + head) * n * n, n, n, n, drop, np);
-  if (p.keep && (head == 0 || p.keep_head))
-    copy_padded(p.keep + b * p.keep_row + head * p.keep_head, n, n, n, keep,
-                np);
+inline void all_forward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
+                        int64_t head, T* out) {
+  const int64_t n = row.n, np = row.np, dp = row.dp;
+  for (int64_t i = 0; i < n; ++i) {
+    T* soft = row.alpha + i * np;
+    soft_row(row.z + i * np, soft, bias, row.scale + i * np,
+             pairs.keep ? row.keep + i * np : nullptr, n, pairs.slope,
+             pairs.scale_logits);
+    for (int64_t j = 0; j < n; j += row.lanes) {
+      V<T> one = load(soft + j);
+      if (!pairs.scale_logits) one *= load(row.scale + i * np + j);
+      if (pairs.drop) one *= load(row.drop + i * np + j);
+      store(soft + j, one);
+    }
+  }
+  product(n, dp, n, row.alpha, np, 1, row.xp, dp, row.summed, dp);
+  for (int64_t k = 0; k < n * dp; k += row.lanes)
+    store(row.summed + k, load(row.summed + k) * load(row.xp + k));
+  for (int64_t i = 0; i < n; ++i)
+    std::copy(row.summed + i * dp, row.summed + i * dp + row.d,
+              out + (i * row.heads + head) * row.d);
 }
 
 template <typename T>
 void hadamard_attention(const T* x, const T* att, const T* bias, Pairs<T> pairs,
                         T* out, int64_t size, int64_t n, int64_t d,
                         int64_t heads, int64_t threads) {
-  constexpr int64_t lanes = Vector<T>::lanes;
-  const int64_t np = padded(n, lanes), dp = padded(d, lanes);
+  const int64_t dp = padded(d, Vector<T>::lanes);
   std::vector<T> queries(heads * dp);
   copy_padded(att, heads, d, d, queries.data(), dp);
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(d * np + 3 * n * dp + 5 * n * np + 512);
-    T* xt = own.take<T>(d * np);
-    T* xp = own.take<T>(n * dp);
-    T* q = own.take<T>(n * dp);
-    T* summed = own.take<T>(n * dp);
-    T* z = own.take<T>(n * np);
-    T* alpha = own.take<T>(n * np);
-    T* scale = own.take<T>(n * np);
-    T* drop = own.take<T>(n * np);
-    uint8_t* keep = own.take<uint8_t>(n * np);
+    AttentionRow<T> row(n, d, heads);
     for (int64_t b = start; b < stop; ++b) {
-      transpose_padded(x + b * n * d, n, d, d, xt, np);
-      copy_padded(x + b * n * d, n, d, d, xp, dp);
+      row.read(x + b * n * d);
+      int64_t slots = n;
       for (int64_t head = 0; head < heads; ++head) {
-        copy_pairs(pairs, b, head, heads, n, np, scale, drop, keep);
-        const T* a = queries.data() + head * dp;
-        for (int64_t i = 0; i < n; ++i)
-          for (int64_t k = 0; k < dp; k += lanes)
-            store(q + i * dp + k, load(a + k) * load(xp + i * dp + k));
-        product(n, np, d, q, dp, 1, xt, np, z, np);
-        for (int64_t i = 0; i < n; ++i) {
-          T* soft = alpha + i * np;
-          soft_row(z + i * np, soft, bias[head], scale + i * np,
-                   pairs.keep ? keep + i * np : nullptr, n, pairs.slope,
-                   pairs.scale_logits);
-          for (int64_t j = 0; j < n; j += lanes) {
-            V<T> one = load(soft + j);
-            if (!pairs.scale_logits) one *= load(scale + i * np + j);
-            if (pairs.drop) one *= load(drop + i * np + j);
-            store(soft + j, one);
-          }
-        }
-        product(n, dp, n, alpha, np, 1, xp, dp, summed, dp);
-        for (int64_t i = 0; i < n; ++i) {
-          T* o = out + ((b * n + i) * heads + head) * d;
-          for (int64_t k = 0; k < d; ++k)
-            o[k] = summed[i * dp + k] * xp[i * dp + k];
-        }
+        row.read(pairs, b, head);
+        if (head == 0) slots = find_neighbours(row, pairs);
+        row.multiply(queries.data() + head * dp);
+        T* o = out + b * n * heads * d;
+        if (slots < n)
+          few_forward(row, pairs, slots, bias[head], head, o);
+        else
+          all_forward(row, pairs, bias[head], head, o);
       }
     }
   });
 }
 
+// Returns what reaches the bias of a head.
+template <typename T>
+inline T all_backward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
+                      int64_t head, const T* a, T* sum_att, T* grad_scale,
+                      bool adds) {
+  const int64_t n = row.n, np = row.np, dp = row.dp;
+  T g_bias = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    T *s = row.soft + i * np, *gi = row.g + i * np, *gw = row.g_scale;
+    const T *w = row.scale + i * np, *c = row.z + i * np;
+    soft_row(row.z + i * np, s, bias, w,
+             pairs.keep ? row.keep + i * np : nullptr, n, pairs.slope,
+             pairs.scale_logits);
+    V<T> dot = {};
+    for (int64_t j = 0; j < n; j += row.lanes) {
+      V<T> one = load(s + j), up = load(gi + j);
+      V<T> mult = all(T(1));
+      if (pairs.drop) mult = load(row.drop + i * np + j);
+      up *= mult;
+      if (!pairs.scale_logits) {
+        store(gw + j, up * one);
+        mult *= load(w + j);
+        up *= load(w + j);
+      }
+      store(row.alpha + i * np + j, one * mult);
+      store(gi + j, up);
+      dot += up * one;
+    }
+    const T inner = sum<T>(dot);
+    V<T> total = {};
+    for (int64_t j = 0; j < n; j += row.lanes) {
+      V<T> up = load(s + j) * (load(gi + j) - inner);
+      const V<T> raw = load(c + j);
+      if (pairs.scale_logits) {
+        store(gw + j, up * (raw > T(0) ? raw : raw * pairs.slope));
+        up *= load(w + j);
+      }
+      up = raw > T(0) ? up : up * pairs.slope;
+      store(gi + j, up);
+      total += up;
+    }
+    g_bias += sum<T>(total);
+    T* to = grad_scale + i * n;
+    if (adds)
+      for (int64_t j = 0; j < n; ++j) to[j] += gw[j];
+    else
+      std::copy(gw, gw + n, to);
+  }
+  const T* gr = row.grad + head * n * dp;
+  product(n, dp, n, row.alpha, np, 1, row.xp, dp, row.summed, dp);
+  for (int64_t k = 0; k < n * dp; k += row.lanes)
+    store(row.gx + k, load(row.gx + k) + load(row.summed + k) * load(gr + k));
+  product<T, true>(n, dp, n, row.alpha, 1, np, row.gs, dp, row.gx, dp);
+  // A logit is symmetric in both nodes but for who asks:
+  product(n, dp, n, row.g, np, 1, row.xp, dp, row.summed, dp);
+  product<T, true>(n, dp, n, row.g, 1, np, row.xp, dp, row.summed, dp);
+  for (int64_t k = 0; k < dp; k += row.lanes) {
+    const V<T> ak = load(a + k);
+    V<T> total = {};
+    for (int64_t i = 0; i < n; ++i) {
+      const V<T> one = load(row.summed + i * dp + k);
+      T* to = row.gx + i * dp + k;
+      store(to, load(to) + ak * one);
+      total += one * load(row.xp + i * dp + k);
+    }
+    T* to = sum_att + head * dp + k;
+    store(to, load(to) + total * T(0.5));
+  }
+  return g_bias;
+}
+
+// The forward pass once more, with what is needed of it.
 template <typename T>
 void hadamard_attention_backward(const T* grad, const T* x, const T* att,
                                  const T* bias, Pairs<T> pairs, T* grad_x,
                                  T* grad_att, T* grad_bias, T* grad_scale,
                                  int64_t scale_heads, int64_t size, int64_t n,
                                  int64_t d, int64_t heads, int64_t threads) {
-  constexpr int64_t lanes = Vector<T>::lanes;
-  const int64_t np = padded(n, lanes), dp = padded(d, lanes);
+  const int64_t dp = padded(d, Vector<T>::lanes);
   std::vector<T> queries(heads * dp);
   copy_padded(att, heads, d, d, queries.data(), dp);
   Shares<T> shares(threads, heads * (dp + 1));
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t thread) {
     T* sum_att = shares.of(thread);
     T* sum_bias = sum_att + heads * dp;
-    Workspace& own = workspace();
-    own.reserve<T>(d * np + 7 * n * dp + 7 * n * np + np + 1024);
-    T* xt = own.take<T>(d * np);
-    T* xp = own.take<T>(n * dp);
-    T* q = own.take<T>(n * dp);
-    T* gr = own.take<T>(n * dp);
-    T* gs = own.take<T>(n * dp);
-    T* summed = own.take<T>(n * dp);
-    T* gx = own.take<T>(n * dp);
-    T* z = own.take<T>(n * np);
-    T* soft = own.take<T>(n * np);
-    T* alpha = own.take<T>(n * np);
-    T* g = own.take<T>(n * np);
-    T* scale = own.take<T>(n * np);
-    T* drop = own.take<T>(n * np);
-    T* g_scale = own.take<T>(np);
-    uint8_t* keep = own.take<uint8_t>(n * np);
+    AttentionRow<T> row(n, d, heads);
     for (int64_t b = start; b < stop; ++b) {
-      transpose_padded(x + b * n * d, n, d, d, xt, np);
-      copy_padded(x + b * n * d, n, d, d, xp, dp);
-      std::fill(gx, gx + n * dp, T(0));
+      row.read(x + b * n * d);
+      std::fill(row.gx, row.gx + n * dp, T(0));
+      T* g_scale = grad_scale + b * scale_heads * n * n;
+      int64_t slots = n;
       for (int64_t head = 0; head < heads; ++head) {
-        copy_pairs(pairs, b, head, heads, n, np, scale, drop, keep);
+        T* gr = row.grad + head * n * dp;
         const T* a = queries.data() + head * dp;
-        // The forward pass once more, with what is needed of it:
+        row.read(pairs, b, head);
+        if (head == 0) slots = find_neighbours(row, pairs);
         copy_padded(grad + (b * n * heads + head) * d, n, d, heads * d, gr, dp);
+        row.multiply(a);
+        row.multiply_gradient(gr);
+        const int64_t own = scale_heads > 1 ? head : 0;
+        if (slots < n)
+          sum_bias[head] += few_backward(row, pairs, slots, bias[head], head);
+        else
+          sum_bias[head] += all_backward(row, pairs, bias[head], head, a,
+                                         sum_att, g_scale + own * n * n,
+                                         own < head);
+      }
+      if (slots < n) {
+        few_products(row, queries.data(), sum_att);
+        std::fill(g_scale, g_scale + n * n, T(0));
         for (int64_t i = 0; i < n; ++i)
-          for (int64_t k = 0; k < dp; k += lanes) {
-            const V<T> one = load(xp + i * dp + k);
-            store(q + i * dp + k, one * load(a + k));
-            store(gs + i * dp + k, one * load(gr + i * dp + k));
-          }
-        product(n, np, d, q, dp, 1, xt, np, z, np);
-        product(n, np, d, gs, dp, 1, xt, np, g, np);
-        T g_bias = 0;
-        for (int64_t i = 0; i < n; ++i) {
-          T *s = soft + i * np, *gi = g + i * np;
-          const T *w = scale + i * np, *c = z + i * np;
-          soft_row(z + i * np, s, bias[head], w,
-                   pairs.keep ? keep + i * np : nullptr, n, pairs.slope,
-                   pairs.scale_logits);
-          V<T> dot = {};
-          for (int64_t j = 0; j < n; j += lanes) {
-            V<T> one = load(s + j), up = load(gi + j);
-            V<T> mult = all(T(1));
-            if (pairs.drop) mult = load(drop + i * np + j);
-            up *= mult;
-            if (!pairs.scale_logits) {
-              store(g_scale + j, up * one);
-              mult *= load(w + j);
-              up *= load(w + j);
-            }
-            store(alpha + i * np + j, one * mult);
-            store(gi + j, up);
-            dot += up * one;
-          }
-          const T inner = sum<T>(dot);
-          V<T> total = {};
-          for (int64_t j = 0; j < n; j += lanes) {
-            V<T> up = load(s + j) * (load(gi + j) - inner);
-            const V<T> raw = load(c + j);
-            if (pairs.scale_logits) {
-              store(g_scale + j, up * (raw > T(0) ? raw : raw * pairs.slope));
-              up *= load(w + j);
-            }
-            up = raw > T(0) ? up : up * pairs.slope;
-            store(gi + j, up);
-            total += up;
-          }
-          g_bias += sum<T>(total);
-          T* to = grad_scale +
-                  ((b * scale_heads + (scale_heads > 1 ? head : 0)) * n + i) * n;
-          if (head == 0 || scale_heads > 1)
-            std::copy(g_scale, g_scale + n, to);
-          else
-            for (int64_t j = 0; j < n; ++j) to[j] += g_scale[j];
-        }
-        product(n, dp, n, alpha, np, 1, xp, dp, summed, dp);
-        for (int64_t k = 0; k < n * dp; k += lanes)
-          store(gx + k, load(gx + k) + load(summed + k) * load(gr + k));
-        product<T, true>(n, dp, n, alpha, 1, np, gs, dp, gx, dp);
-        // A logit is symmetric in both nodes but for who asks:
-        product(n, dp, n, g, np, 1, xp, dp, summed, dp);
-        product<T, true>(n, dp, n, g, 1, np, xp, dp, summed, dp);
-        for (int64_t k = 0; k < dp; k += lanes) {
-          const V<T> ak = load(a + k);
-          V<T> total = {};
-          for (int64_t i = 0; i < n; ++i) {
-            const V<T> one = load(summed + i * dp + k);
-            T* to = gx + i * dp + k;
-            store(to, load(to) + ak * one);
-            total += one * load(xp + i * dp + k);
-          }
-          T* to = sum_att + head * dp + k;
-          store(to, load(to) + total * T(0.5));
-        }
-        sum_bias[head] += g_bias;
+          for (int64_t s = 0; s < row.count[i]; ++s)
+            g_scale[i * n + row.source[i * row.np + s]] =
+                row.g_weight[s * row.np + i];
       }
       for (int64_t i = 0; i < n; ++i)
-        std::copy(gx + i * dp, gx + i * dp + d, grad_x + (b * n + i) * d);
+        std::copy(row.gx + i * dp, row.gx + i * dp + d,
+                  grad_x + (b * n + i) * d);
     }
   });
   for (int64_t head = 0; head < heads; ++head)

@@ -27,6 +27,11 @@
                                INT m, INT keep_ties, INT threads) {            \
     top_m(weight, out, rows, n, m, keep_ties, threads);                        \
   }                                                                            \
+  extern "C" void top_m_backward_##NAME(const T* grad, const T* out,           \
+                                        T* grad_weight, INT size,              \
+                                        INT threads) {                         \
+    top_m_backward(grad, out, grad_weight, size, threads);                     \
+  }                                                                            \
   extern "C" void hadamard_attention_##NAME(                                   \
       const T* x, const T* att, const T* bias, const T* scale, INT scale_row,  \
       INT scale_head, const uint8_t* keep, INT keep_row, INT keep_head,        \

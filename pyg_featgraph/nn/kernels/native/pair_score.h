@@ -72,19 +72,21 @@ void pair_score_backward(const T* grad, const T* out, const T* x,
   constexpr int64_t lanes = Vector<T>::lanes, block = 64;
   const int64_t dp = padded(d, lanes), hp = padded(h, lanes);
   // The parameters with zeros behind, and the first layer in both orders:
-  std::vector<T> by_input(d * hp), by_hidden(h * dp), b(hp), a(hp);
+  std::vector<T> by_input(d * hp), by_hidden(h * dp), b(hp);
   transpose_padded(weight, h, d, d, by_input.data(), hp);
   copy_padded(weight, h, d, d, by_hidden.data(), dp);
+  for (int64_t k = 0; k < h * dp; ++k) by_hidden[k] *= att[k / dp];
   std::copy(bias, bias + h, b.begin());
-  std::copy(att, att + h, a.begin());
-  Shares<T> shares(threads, h * dp + 2 * hp + 1);
+  // With the sums s_k of g v and c_k of g over the pairs whose hidden value k
+  // is positive, all gradients of parameters follow: a_k s_k of W_k, a_k c_k of
+  // b_k, and W_k s_k + b_k c_k of a_k, without any hidden value.
+  Shares<T> shares(threads, h * dp + hp + 1);
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t thread) {
     T* sum_weight = shares.of(thread);
-    T *sum_bias = sum_weight + h * dp, *sum_att = sum_bias + hp;
-    T* sum_att_bias = sum_att + hp;
+    T *sum_bias = sum_weight + h * dp, *sum_att_bias = sum_bias + hp;
     Workspace& own = workspace();
     own.reserve<T>(2 * n * dp + n * n + 2 * block * (dp + hp) + block +
-                   h * dp + 2 * hp + 512);
+                   h * dp + hp + 512);
     T* xp = own.take<T>(n * dp);
     T* gx = own.take<T>(n * dp);
     T* t = own.take<T>(n * n);
@@ -94,7 +96,6 @@ void pair_score_backward(const T* grad, const T* out, const T* x,
     T* g = own.take<T>(block);
     T* g_weight = own.take<T>(h * dp);
     T* g_bias = own.take<T>(hp);
-    T* g_att = own.take<T>(hp);
     int64_t first[block], second[block];
     for (int64_t r = start; r < stop; ++r) {
       copy_padded(x + r * n * d, n, d, d, xp, dp);
@@ -102,7 +103,6 @@ void pair_score_backward(const T* grad, const T* out, const T* x,
       // Those of one row first, which loses less than one sum over all:
       std::fill(g_weight, g_weight + h * dp, T(0));
       std::fill(g_bias, g_bias + hp, T(0));
-      std::fill(g_att, g_att + hp, T(0));
       T g_att_bias = 0;
       const T *gr = grad + r * n * n, *o = out + r * n * n;
       for (int64_t k = 0; k < n * n; ++k) t[k] = gr[k] * o[k] * (1 - o[k]);
@@ -114,17 +114,15 @@ void pair_score_backward(const T* grad, const T* out, const T* x,
                   load(xp + first[p] * dp + k) * load(xp + second[p] * dp + k));
         product(count, hp, d, v, dp, 1, by_input.data(), hp, z, hp);
         for (int64_t k = 0; k < hp; k += lanes) {
-          const V<T> bk = load(b.data() + k), ak = load(a.data() + k);
-          V<T> gb = load(g_bias + k), ga = load(g_att + k);
+          const V<T> bk = load(b.data() + k);
+          V<T> gb = load(g_bias + k);
           for (int64_t p = 0; p < count; ++p) {
             const V<T> hidden = load(z + p * hp + k) + bk;
-            const V<T> gz = hidden > T(0) ? g[p] * ak : V<T>{};
-            ga += g[p] * relu<T>(hidden);
+            const V<T> gz = hidden <= T(0) ? V<T>{} : all(g[p]);
             gb += gz;
             store(z + p * hp + k, gz);
           }
           store(g_bias + k, gb);
-          store(g_att + k, ga);
         }
         product<T, true>(h, dp, count, z, 1, hp, v, dp, g_weight, dp);
         product(count, dp, h, z, hp, 1, by_hidden.data(), dp, gv, dp);
@@ -162,12 +160,17 @@ void pair_score_backward(const T* grad, const T* out, const T* x,
         std::copy(gx + i * dp, gx + i * dp + d, grad_x + (r * n + i) * d);
       for (int64_t k = 0; k < h * dp; ++k) sum_weight[k] += g_weight[k];
       for (int64_t k = 0; k < hp; ++k) sum_bias[k] += g_bias[k];
-      for (int64_t k = 0; k < hp; ++k) sum_att[k] += g_att[k];
       *sum_att_bias += g_att_bias;
     }
   });
-  for (int64_t k = 0; k < h; ++k) shares.add_to(grad_weight + k * d, k * dp, d);
   shares.add_to(grad_bias, h * dp, h);
-  shares.add_to(grad_att, h * dp + hp, h);
-  shares.add_to(grad_att_bias, h * dp + 2 * hp, 1);
+  shares.add_to(grad_att_bias, h * dp + hp, 1);
+  for (int64_t k = 0; k < h; ++k) {
+    T *gw = grad_weight + k * d, total = bias[k] * grad_bias[k];
+    shares.add_to(gw, k * dp, d);
+    for (int64_t m = 0; m < d; ++m) total += weight[k * d + m] * gw[m];
+    for (int64_t m = 0; m < d; ++m) gw[m] *= att[k];
+    grad_att[k] = total;
+    grad_bias[k] *= att[k];
+  }
 }

@@ -9,7 +9,7 @@ template <typename T>
 inline int64_t count_from(const T* values, int64_t size, T bound) {
   int64_t total = 0;
   for (int64_t k = 0; k < size; k += Vector<T>::lanes)
-    total += count<T>(load(values + k) >= bound);
+    total += __builtin_popcount(bits<T>(load(values + k) >= bound));
   return total;
 }
 
@@ -64,7 +64,7 @@ void top_m(const T* weight, T* out, int64_t rows, int64_t n, int64_t m,
       for (int64_t k = 0; k < np; k += lanes) {
         const V<T> one = load(score + k);
         const M<T> is_edge = (one != T(0)) & (one == one) & first_lanes<T>(n - k);
-        edges += count<T>(is_edge);
+        edges += __builtin_popcount(bits<T>(is_edge));
         store(score + k, is_edge ? one : all(-infinity));
         least = (is_edge & (one < least)) ? one : least;
         most = (is_edge & (one > most)) ? one : most;
@@ -93,5 +93,14 @@ void top_m(const T* weight, T* out, int64_t rows, int64_t n, int64_t m,
         o[k] = w[k] * T(keep);
       }
     }
+  });
+}
+
+template <typename T>
+void top_m_backward(const T* grad, const T* out, T* grad_weight, int64_t size,
+                    int64_t threads) {
+  in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
+    for (int64_t k = start; k < stop; ++k)
+      grad_weight[k] = out[k] == 0 ? T(0) : grad[k];
   });
 }

@@ -112,17 +112,18 @@ inline T minimum(V<T> v) {
   return fold<T>(v, [](auto a, auto b) { return b < a ? b : a; });
 }
 
-// How many lanes are true.
+// A bit for each lane that is true.
 template <typename T>
-inline int64_t count(M<T> mask) {
+inline uint32_t bits(M<T> mask) {
 #if defined(__AVX512DQ__)
   if constexpr (sizeof(T) == 4)
-    return __builtin_popcount(_mm512_movepi32_mask((__m512i)mask));
+    return _mm512_movepi32_mask((__m512i)mask);
   else
-    return __builtin_popcount(_mm512_movepi64_mask((__m512i)mask));
+    return _mm512_movepi64_mask((__m512i)mask);
 #else
-  return -fold<typename Vector<T>::Int>(mask,
-                                        [](auto a, auto b) { return a + b; });
+  uint32_t out = 0;
+  for (int64_t k = 0; k < Vector<T>::lanes; ++k) out |= (mask[k] & 1) << k;
+  return out;
 #endif
 }
 
