@@ -81,9 +81,31 @@ def _pair_score(
     return score.index_select(1, to_full).view(-1, n, n)
 
 
+def _selected_attention(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    score_att: Tensor,
+    score_bias: Tensor,
+    att: Tensor,
+    att_bias: Tensor,
+    dropout_mask: Tensor | None,
+    m: int,
+    keep_ties: bool,
+    negative_slope: float,
+    scale_logits: bool,
+    has_backward: bool,
+) -> tuple[Tensor, Tensor]:
+    score = _pair_score(x, weight, bias, score_att, score_bias)
+    score = _top_m(score, m, keep_ties)
+    scale, form = score.unsqueeze(1), (negative_slope, scale_logits)
+    out = _hadamard_attention(x, att, att_bias, scale, None, None, *form)
+    return out, score
+
+
 def _top_m(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
     if m >= weight.size(-1):
-        return weight.clone()
+        return weight
     score = weight.masked_fill(weight == 0, -torch.inf)
     cut = score.topk(m, dim=-1).values[..., -1:]
     gap = slack(cut)
@@ -111,11 +133,12 @@ def _tuple_product(
 
 
 _own = torch.ops.pyg_featgraph
-_FORMULAS: dict[Any, Callable[..., Tensor]] = {
+_FORMULAS: dict[Any, Callable[..., Any]] = {
     _own.field_product.default: field_product_formula,
     _own.hadamard_attention.default: _hadamard_attention,
     _own.induced_set_attention.default: _induced_set_attention,
     _own.pair_score.default: _pair_score,
+    _own.selected_attention.default: _selected_attention,
     _own.small_attention.default: small_attention_formula,
     _own.top_m.default: _top_m,
     _own.tuple_product.default: _tuple_product,

@@ -10,7 +10,7 @@ from torch.nn.functional import leaky_relu
 pytestmark = pytest.mark.usefixtures('kernels')
 
 # The modules, whose functions have the same names:
-linear, attention, score, products, small = (
+linear, attention, score, products, small, selected = (
     import_module(f'pyg_featgraph.nn.kernels.{name}')
     for name in (
         'field_linear',
@@ -18,6 +18,7 @@ linear, attention, score, products, small = (
         'pair_score',
         'field_product',
         'small_attention',
+        'selected_attention',
     )
 )
 
@@ -106,6 +107,46 @@ def test_hadamard_attention_between_some(share, given):
         expected = attention_by_loops(*args, used, drop, *options)
         out = attention.hadamard_attention(*args, keep, *options, drop)
         assert_same(expected, [out], inputs)
+
+
+@pytest.mark.parametrize('scale_logits', [False, True])
+@pytest.mark.parametrize('m', [1, 2, 4, 8, 9, 20])
+def test_selected_attention(m, scale_logits):
+    n = 9
+    inputs = [randn(B, n, D), randn(4, D), randn(4), randn(4), randn(1)]
+    inputs += [randn(H, D), randn(H)]
+    x, att, att_bias = inputs[0], inputs[5], inputs[6]
+    scores = scores_by_loops(*inputs[:5])
+    best = torch.zeros_like(scores, dtype=torch.bool)
+    # Pairs whose hidden values are all negative have the same score:
+    order = scores.sort(dim=-1, descending=True, stable=True).indices
+    best.scatter_(-1, order[..., :m], True)
+    drop = (torch.rand(B, H, n, n) < 0.5).double() * 2
+    scale, options = (scores * best).unsqueeze(1), (0.2, scale_logits)
+    used = None if scale_logits else best.unsqueeze(1)
+    for mask in (None, drop):
+        expected = attention_by_loops(
+            x, att, att_bias, scale, used, mask, *options
+        )
+        out = selected.selected_attention(*inputs, m, False, *options, mask)
+        assert_same(expected, [out], inputs)
+
+
+def test_selected_attention_between_equals(kernels):
+    # All pairs have the same score, of which the lowest nodes win or all:
+    x, att, score_att = torch.ones(2, 6, D), torch.randn(H, D), torch.zeros(4)
+    given = [torch.randn(4, D), torch.randn(4), score_att, torch.randn(1)]
+    for ties, kept in ((False, 2), (True, 6)):
+        out, best = selected._selected_attention(
+            x, *given, att, torch.zeros(H), None, 2, ties, 0.2, False, True
+        )
+        assert ((best != 0).sum(-1) == kept).all()
+        assert (best[..., :2] != 0).all()
+        score = given[-1].sigmoid()
+        options = (2, ties, 0.2, False)
+        args = (x, *given, att, torch.zeros(H))
+        assert torch.equal(selected.selected_attention(*args, *options), out)
+        torch.testing.assert_close(out, score.expand_as(out))
 
 
 def masks(n):
@@ -231,6 +272,10 @@ def operators():
     many = (x, att, torch.randn(H), scale, keep, drop, 0.2, False)
     ops = attention._attention, attention._attention_backward
     yield *ops, many, (3, n, H, D), many
+    given = (*pair, torch.randn(1), att, torch.randn(H), drop, 2, False)
+    back = (torch.rand(3, n, n), *pair, att, torch.randn(H), drop, 0.2, False)
+    ops = selected._selected_attention, selected._selected_attention_backward
+    yield *ops, (*given, 0.2, False, True), (3, n, H, D), back
     given = torch.randn(3, n, H, D), torch.randn(n, H, D, 5)
     ops = products._field_product, products._field_product_backward
     yield *ops, given, (3, n, H, 5), given
@@ -242,14 +287,21 @@ def operators():
 def differentiable(inputs, dtype=None):
     """The same inputs as leaves; the mask of a dropout is none."""
     return [
-        v.detach().to(dtype or v.dtype).requires_grad_(i != 5)
+        v.detach()
+        .to(dtype or v.dtype)
+        .requires_grad_(not ((v == 0) | (v == 1)).all())
         if torch.is_tensor(v) and v.is_floating_point()
         else v
-        for i, v in enumerate(inputs)
+        for v in inputs
     ]
 
 
-@pytest.mark.parametrize('number', range(5))
+def first(out):
+    """The output, without what is kept for the backward pass."""
+    return out if torch.is_tensor(out) else out[0]
+
+
+@pytest.mark.parametrize('number', range(6))
 def test_are_proper_operators(number):
     forward, backward, inputs, size, given = list(operators())[number]
     given = (torch.randn(size), *given)
@@ -262,23 +314,24 @@ def test_are_proper_operators(number):
     torch.library.opcheck(backward, tuple(other))
     torch.library.opcheck(forward, tuple(differentiable(inputs)))
     double = differentiable(inputs, torch.double)
-    torch.autograd.gradcheck(forward, tuple(double))
+    torch.autograd.gradcheck(lambda *v: first(forward(*v)), tuple(double))
 
 
-@pytest.mark.parametrize('number', range(4))
+@pytest.mark.parametrize('number', range(5))
 def test_stay_in_single_precision_under_autocast(number):
     forward, backward, inputs, size, given = list(operators())[number]
     half = [inputs[0].bfloat16(), *inputs[1:]]
     grad = [torch.randn(size).bfloat16(), given[0].bfloat16(), *given[1:]]
     with torch.autocast('cpu', torch.bfloat16):
-        out, grads = forward(*half), backward(*grad)
-    assert torch.equal(out, forward(half[0].float(), *inputs[1:]))
+        out, grads = first(forward(*half)), backward(*grad)
+    exact = first(forward(half[0].float(), *inputs[1:]))
+    assert torch.equal(out, exact)
     exact = backward(grad[0].float(), grad[1].float(), *grad[2:])
     for one, two in zip(grads, exact, strict=True):
         assert torch.equal(one, two)
     leaves = differentiable(half)
     with torch.autocast('cpu', torch.bfloat16):
-        forward(*leaves).square().sum().backward()
+        first(forward(*leaves)).square().sum().backward()
     for v in leaves:
         if torch.is_tensor(v) and v.requires_grad:
             assert v.grad.dtype == v.dtype

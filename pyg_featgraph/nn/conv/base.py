@@ -41,6 +41,8 @@ class Links(NamedTuple):
             :obj:`FieldConv.propagate` needs them.
         needs_alpha (bool, optional): Whether the weights that messages are
             multiplied with are asked for. (default: :obj:`False`)
+        by_operator (bool, optional): Whether the weights are left to the
+            operator, see :meth:`FieldConv.weighs`. (default: :obj:`False`)
     """
 
     edge_index: Tensor | None = None
@@ -50,6 +52,7 @@ class Links(NamedTuple):
     mask: Tensor | None = None
     size: tuple[int, int] | None = None
     needs_alpha: bool = False
+    by_operator: bool = False
 
 
 class FieldConv(MessagePassing):
@@ -177,7 +180,11 @@ class FieldConv(MessagePassing):
                 raise ValueError(
                     "The dense layout has no 'field': node i is of field i"
                 )
-            links = self._dense_links(pair, edge_weight, mask)
+            alone = edge_weight is None and mask is None
+            if alone and not return_attention_weights and self.weighs(pair):
+                links = Links(by_operator=True)
+            else:
+                links = self._dense_links(pair, edge_weight, mask)
         else:
             if self.flow == 'target_to_source':
                 # From here on sources come first, whichever way it flows:
@@ -207,6 +214,16 @@ class FieldConv(MessagePassing):
             what messages have been multiplied with, :obj:`None` for one.
         """
         raise NotImplementedError
+
+    def weighs(self, x: Pair) -> bool:
+        r"""Whether the operator computes the weights of its edge module by
+        itself, in one go with what it does with them. It is asked in the dense
+        layout, where all fields are there and nobody else needs the weights.
+
+        Args:
+            x (tuple): The features of sources and targets.
+        """
+        return False
 
     def spread(
         self, message: Tensor, links: Links, weight: Tensor | None

@@ -12,11 +12,14 @@ from torch_geometric.nn.inits import glorot, ones, zeros
 
 from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
 from pyg_featgraph.nn.dense.field_linear import FieldLinear
-from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.edge.base import FieldEdge, has_hooks
+from pyg_featgraph.nn.edge.hadamard_score import HadamardScore
+from pyg_featgraph.nn.edge.top_m import TopM
 from pyg_featgraph.nn.kernels.hadamard_attention import (
     attention_weights,
     hadamard_attention,
 )
+from pyg_featgraph.nn.kernels.selected_attention import selected_attention
 from pyg_featgraph.nn.layout import Pair, edge_softmax, heads_first
 from pyg_featgraph.nn.lazy import LazyModule
 
@@ -170,7 +173,10 @@ class GraphFMConv(FieldConv, LazyModule):
     def convolve(
         self, x: Pair, links: Links, field: Fields
     ) -> tuple[Tensor, Tensor | None]:
-        if links.ends is None:
+        alpha = None
+        if links.by_operator:
+            out = self._attend_selected(x[0])
+        elif links.ends is None:
             out, alpha = self._attend_dense(x, links)
         else:
             out, alpha = self._attend_graph(x, links, *links.ends)
@@ -182,11 +188,13 @@ class GraphFMConv(FieldConv, LazyModule):
         if self.norm_weight is not None:
             # NOTE[DIFF] The default of 1e-5 would rule the tiny variances at
             # the initialisation of the released code, which has 1e-8.
-            out = F.layer_norm(out, out.shape[-1:], eps=1e-8)
-            by_node = self.num_fields is not None and field[1] is not None
-            scale = self.norm_weight[field[1]] if by_node else self.norm_weight
-            shift = self.norm_bias[field[1]] if by_node else self.norm_bias
-            out = out * scale + shift
+            size, eps = out.shape[-1:], 1e-8
+            scale, shift = self.norm_weight, self.norm_bias
+            if self.num_fields is None:
+                return F.layer_norm(out, size, scale, shift, eps), alpha
+            if field[1] is not None:
+                scale, shift = scale[field[1]], shift[field[1]]
+            out = F.layer_norm(out, size, eps=eps) * scale + shift
         return out, alpha
 
     def _attend_graph(
@@ -221,14 +229,8 @@ class GraphFMConv(FieldConv, LazyModule):
         if links.weight is not None:
             weight = heads_first(links.weight)
         weight = weight.expand(size, -1, n, n)
-        bias = target.new_zeros(self.heads)
-        if self.att_bias is not None:
-            bias = self.att_bias
-        drop = None
-        if self.dropout > 0 and self.training:
-            drop = target.new_ones(size, self.heads, n, n)
-            drop = F.dropout(drop, p=self.dropout)
-        args = (self.att, bias, weight, keep, *self._form)
+        drop = self._dropout_mask(target)
+        args = (self.att, self._bias, weight, keep, *self._form)
         alpha = None
         if source is not target or links.needs_alpha:
             alpha = attention_weights(x, *args)
@@ -240,6 +242,51 @@ class GraphFMConv(FieldConv, LazyModule):
             out = (alpha @ source.unsqueeze(1)).transpose(1, 2)
             out = out * target.unsqueeze(2)
         return out, None if alpha is None else alpha.permute(0, 2, 3, 1)
+
+    def weighs(self, x: Pair) -> bool:
+        # What is computed in one go is not seen by hooks of the edge module.
+        top = self.edge if isinstance(self.edge, TopM) else None
+        score = self.edge if top is None else top.edge
+        return (
+            x[0] is x[1]
+            and type(score) is HadamardScore
+            and score.self_loops
+            and (top is None or not top.binary)
+            and not has_hooks(self.edge, score)
+        )
+
+    def _attend_selected(self, x: Tensor) -> Tensor:
+        m, ties, score = x.size(1), False, self.edge
+        if isinstance(self.edge, TopM):
+            m, ties = self.edge.m, self.edge.ties == 'all'
+            score = self.edge.edge
+        assert isinstance(score, HadamardScore)
+        return selected_attention(
+            x,
+            score.weight,
+            score.bias,
+            score.att,
+            score.att_bias,
+            self.att,
+            self._bias,
+            m,
+            ties,
+            *self._form,
+            dropout_mask=self._dropout_mask(x),
+        )
+
+    def _dropout_mask(self, x: Tensor) -> Tensor | None:
+        if self.dropout == 0 or not self.training:
+            return None
+        size, n, _ = x.size()
+        mask = x.new_ones(size, self.heads, n, n)
+        return F.dropout(mask, p=self.dropout)
+
+    @property
+    def _bias(self) -> Tensor:
+        if self.att_bias is None:
+            return self.att.new_zeros(self.heads)
+        return self.att_bias
 
     @property
     def _form(self) -> tuple[float, bool]:

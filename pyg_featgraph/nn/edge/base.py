@@ -145,6 +145,24 @@ class FieldEdge(Configurable, torch.nn.Module):
         return type(self)(**config)
 
 
+def has_hooks(*modules: torch.nn.Module) -> bool:
+    r"""Whether somebody listens to what modules are given or give.
+
+    Args:
+        *modules (torch.nn.Module): The modules.
+    """
+    return any(
+        hooks
+        for module in modules
+        for hooks in (
+            module._forward_hooks,
+            module._forward_pre_hooks,
+            module._backward_hooks,
+            module._backward_pre_hooks,
+        )
+    )
+
+
 def make_edge(
     edge: str | FieldEdge, in_channels: int, num_fields: int
 ) -> FieldEdge:

@@ -7,6 +7,7 @@ from pyg_featgraph.nn.kernels.hadamard_attention import (
 )
 from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
 from pyg_featgraph.nn.kernels.pair_score import pair_score
+from pyg_featgraph.nn.kernels.selected_attention import selected_attention
 from pyg_featgraph.nn.kernels.small_attention import small_attention
 from pyg_featgraph.nn.kernels.top_m import top_m
 from pyg_featgraph.nn.kernels.tuple_product import (
@@ -23,6 +24,7 @@ __all__ = [
     'induced_set_attention',
     'pair_score',
     'plan_tuples',
+    'selected_attention',
     'small_attention',
     'top_m',
     'tuple_product',

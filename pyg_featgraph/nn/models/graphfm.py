@@ -161,8 +161,10 @@ class GraphFM(FieldModel):
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x = F.dropout(nodes.x[0], self.embedding_dropout, self.training)
-        out = torch.cat(nodes.through(self.convs, x)[1:], dim=-1)
-        logits: Tensor = self.lin(nodes.pool(out, 'mean'))
+        outs = nodes.through(self.convs, x)[1:]
+        # The mean of each costs less than that of their concatenation.
+        means = [nodes.pool(out, 'mean') for out in outs]
+        logits: Tensor = self.lin(torch.cat(means, dim=-1))
         return logits
 
     @torch.no_grad()

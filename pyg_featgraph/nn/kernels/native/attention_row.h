@@ -41,12 +41,9 @@ struct AttentionRow {
   T *weight, *raw, *softs, *alphas, *raws, *g_weight;
   int32_t *source, *count;
 
-  AttentionRow(int64_t n, int64_t d, int64_t heads)
+  AttentionRow(int64_t n, int64_t d, int64_t heads, Workspace& own)
       : n(n), d(d), heads(heads), np(padded(n, lanes)), dp(padded(d, lanes)) {
-    Workspace& own = workspace();
     const int64_t nodes = n * dp, pairs = n * np;
-    own.reserve<T>(d * np + (5 + heads) * nodes + (12 + 2 * heads) * pairs +
-                   3 * np + 2048);
     for (T** p : {&xp, &q, &summed, &gs, &gx}) *p = own.take<T>(nodes);
     for (T** p : {&z, &soft, &alpha, &scale, &drop, &g, &weight, &raw, &softs,
                   &g_weight})
@@ -75,6 +72,11 @@ struct AttentionRow {
     if (p.keep && (head == 0 || p.keep_head))
       copy_padded(p.keep + b * p.keep_row + head * p.keep_head, n, n, n, keep,
                   np);
+  }
+
+  void write_gradient(T* grad_x) const {
+    for (int64_t i = 0; i < n; ++i)
+      std::copy(gx + i * dp, gx + i * dp + d, grad_x + i * d);
   }
 
   // The products of all pairs with the vector of a head.

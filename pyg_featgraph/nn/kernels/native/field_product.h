@@ -23,8 +23,7 @@ void field_product(const T* x, const T* weight, T* y, int64_t size, int64_t n,
   }
   const int64_t blocks = (size + block - 1) / block;
   in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(block * op + 64);
+    Workspace& own = workspace().reset();
     T* part = own.take<T>(block * op);
     for (int64_t r = start * block; r < std::min(stop * block, size);
          r += block) {
@@ -62,8 +61,7 @@ void field_product_backward(const T* grad, const T* x, const T* weight,
   Shares<T> shares(std::min(threads, blocks), count * in * op);
   in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t thread) {
     T* sums = shares.of(thread);
-    Workspace& own = workspace();
-    own.reserve<T>(block * (op + ip) + in * op + 128);
+    Workspace& own = workspace().reset();
     T* g = own.take<T>(block * op);
     T* part = own.take<T>(block * ip);
     T* sum = own.take<T>(in * op);

@@ -60,6 +60,23 @@ inline void all_forward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
               out + (i * row.heads + head) * row.d);
 }
 
+// The output [n][heads][d] of row b.
+template <typename T>
+inline void attend(AttentionRow<T>& row, const Pairs<T>& pairs, int64_t b,
+                   const T* x, const T* queries, const T* bias, T* out) {
+  row.read(x);
+  int64_t slots = row.n;
+  for (int64_t head = 0; head < row.heads; ++head) {
+    row.read(pairs, b, head);
+    if (head == 0) slots = find_neighbours(row, pairs);
+    row.multiply(queries + head * row.dp);
+    if (slots < row.n)
+      few_forward(row, pairs, slots, bias[head], head, out);
+    else
+      all_forward(row, pairs, bias[head], head, out);
+  }
+}
+
 template <typename T>
 void hadamard_attention(const T* x, const T* att, const T* bias, Pairs<T> pairs,
                         T* out, int64_t size, int64_t n, int64_t d,
@@ -68,21 +85,10 @@ void hadamard_attention(const T* x, const T* att, const T* bias, Pairs<T> pairs,
   std::vector<T> queries(heads * dp);
   copy_padded(att, heads, d, d, queries.data(), dp);
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    AttentionRow<T> row(n, d, heads);
-    for (int64_t b = start; b < stop; ++b) {
-      row.read(x + b * n * d);
-      int64_t slots = n;
-      for (int64_t head = 0; head < heads; ++head) {
-        row.read(pairs, b, head);
-        if (head == 0) slots = find_neighbours(row, pairs);
-        row.multiply(queries.data() + head * dp);
-        T* o = out + b * n * heads * d;
-        if (slots < n)
-          few_forward(row, pairs, slots, bias[head], head, o);
-        else
-          all_forward(row, pairs, bias[head], head, o);
-      }
-    }
+    AttentionRow<T> row(n, d, heads, workspace().reset());
+    for (int64_t b = start; b < stop; ++b)
+      attend(row, pairs, b, x + b * n * d, queries.data(), bias,
+             out + b * n * heads * d);
   });
 }
 
@@ -157,7 +163,45 @@ inline T all_backward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
   return g_bias;
 }
 
-// The forward pass once more, with what is needed of it.
+// The forward pass of row b once more, with what is needed of it. The gradients
+// of the nodes are in row.gx then, and those of the scale [heads][n][n] or, if
+// heads share it, [n][n] in `grad_scale`; `sums` are those of att [heads][dp]
+// and bias [heads].
+template <typename T>
+inline void attend_backward(AttentionRow<T>& row, const Pairs<T>& pairs,
+                            int64_t b, const T* grad, const T* x,
+                            const T* queries, const T* bias, int64_t scale_heads,
+                            T* grad_scale, T* sums) {
+  const int64_t n = row.n, d = row.d, dp = row.dp;
+  T* sum_bias = sums + row.heads * dp;
+  row.read(x);
+  std::fill(row.gx, row.gx + n * dp, T(0));
+  int64_t slots = n;
+  for (int64_t head = 0; head < row.heads; ++head) {
+    T* gr = row.grad + head * n * dp;
+    const T* a = queries + head * dp;
+    row.read(pairs, b, head);
+    if (head == 0) slots = find_neighbours(row, pairs);
+    copy_padded(grad + head * d, n, d, row.heads * d, gr, dp);
+    row.multiply(a);
+    row.multiply_gradient(gr);
+    const int64_t own = scale_heads > 1 ? head : 0;
+    if (slots < n)
+      sum_bias[head] += few_backward(row, pairs, slots, bias[head], head);
+    else
+      sum_bias[head] +=
+          all_backward(row, pairs, bias[head], head, a, sums,
+                       grad_scale + own * n * n, own < head);
+  }
+  if (slots == n) return;
+  few_products(row, queries, sums);
+  std::fill(grad_scale, grad_scale + n * n, T(0));
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t s = 0; s < row.count[i]; ++s)
+      grad_scale[i * n + row.source[i * row.np + s]] =
+          row.g_weight[s * row.np + i];
+}
+
 template <typename T>
 void hadamard_attention_backward(const T* grad, const T* x, const T* att,
                                  const T* bias, Pairs<T> pairs, T* grad_x,
@@ -169,41 +213,12 @@ void hadamard_attention_backward(const T* grad, const T* x, const T* att,
   copy_padded(att, heads, d, d, queries.data(), dp);
   Shares<T> shares(threads, heads * (dp + 1));
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t thread) {
-    T* sum_att = shares.of(thread);
-    T* sum_bias = sum_att + heads * dp;
-    AttentionRow<T> row(n, d, heads);
+    AttentionRow<T> row(n, d, heads, workspace().reset());
     for (int64_t b = start; b < stop; ++b) {
-      row.read(x + b * n * d);
-      std::fill(row.gx, row.gx + n * dp, T(0));
-      T* g_scale = grad_scale + b * scale_heads * n * n;
-      int64_t slots = n;
-      for (int64_t head = 0; head < heads; ++head) {
-        T* gr = row.grad + head * n * dp;
-        const T* a = queries.data() + head * dp;
-        row.read(pairs, b, head);
-        if (head == 0) slots = find_neighbours(row, pairs);
-        copy_padded(grad + (b * n * heads + head) * d, n, d, heads * d, gr, dp);
-        row.multiply(a);
-        row.multiply_gradient(gr);
-        const int64_t own = scale_heads > 1 ? head : 0;
-        if (slots < n)
-          sum_bias[head] += few_backward(row, pairs, slots, bias[head], head);
-        else
-          sum_bias[head] += all_backward(row, pairs, bias[head], head, a,
-                                         sum_att, g_scale + own * n * n,
-                                         own < head);
-      }
-      if (slots < n) {
-        few_products(row, queries.data(), sum_att);
-        std::fill(g_scale, g_scale + n * n, T(0));
-        for (int64_t i = 0; i < n; ++i)
-          for (int64_t s = 0; s < row.count[i]; ++s)
-            g_scale[i * n + row.source[i * row.np + s]] =
-                row.g_weight[s * row.np + i];
-      }
-      for (int64_t i = 0; i < n; ++i)
-        std::copy(row.gx + i * dp, row.gx + i * dp + d,
-                  grad_x + (b * n + i) * d);
+      attend_backward(row, pairs, b, grad + b * n * heads * d, x + b * n * d,
+                      queries.data(), bias, scale_heads,
+                      grad_scale + b * scale_heads * n * n, shares.of(thread));
+      row.write_gradient(grad_x + b * n * d);
     }
   });
   for (int64_t head = 0; head < heads; ++head)

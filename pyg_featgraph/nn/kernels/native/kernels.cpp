@@ -1,10 +1,8 @@
 // What Python calls: each function for float and for double. Tensors are
 // contiguous, and those that are left out are null.
 #include "field_product.h"
-#include "hadamard_attention.h"
-#include "pair_score.h"
+#include "selected_attention.h"
 #include "small_attention.h"
-#include "top_m.h"
 
 #define INT int64_t
 
@@ -78,6 +76,28 @@
       INT c, INT threads) {                                                    \
     small_attention_backward(grad, query, key, value, grad_query, grad_key,    \
                              grad_value, size, n, heads, c, threads);          \
+  }                                                                            \
+  extern "C" void selected_attention_##NAME(                                   \
+      const T* x, const T* weight, const T* bias, const T* score_att,          \
+      const T* score_bias, const T* att, const T* att_bias, const T* drop,     \
+      double slope, INT scale_logits, INT m, INT keep_ties, T* out,            \
+      T* selected, INT size, INT n, INT d, INT h, INT heads, INT threads) {    \
+    selected_attention(x, weight, bias, score_att, score_bias, att, att_bias,  \
+                       drop, slope, scale_logits, m, keep_ties, out, selected, \
+                       size, n, d, h, heads, threads);                         \
+  }                                                                            \
+  extern "C" void selected_attention_backward_##NAME(                          \
+      const T* grad, const T* selected, const T* x, const T* weight,           \
+      const T* bias, const T* score_att, const T* att, const T* att_bias,      \
+      const T* drop, double slope, INT scale_logits, T* grad_x,                \
+      T* grad_weight, T* grad_bias, T* grad_score_att, T* grad_score_bias,     \
+      T* grad_att, T* grad_att_bias, INT size, INT n, INT d, INT h, INT heads, \
+      INT threads) {                                                           \
+    selected_attention_backward(grad, selected, x, weight, bias, score_att,    \
+                                att, att_bias, drop, slope, scale_logits,      \
+                                grad_x, grad_weight, grad_bias,                \
+                                grad_score_att, grad_score_bias, grad_att,     \
+                                grad_att_bias, size, n, d, h, heads, threads); \
   }
 
 KERNELS(float, f32)

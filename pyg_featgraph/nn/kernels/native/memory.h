@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
 #ifdef _OPENMP
@@ -16,35 +14,34 @@
 // what it once had.
 class Workspace {
  public:
-  // Room for so many numbers, the first of which have been handed out since
-  // `reset` as well.
-  template <typename T>
-  void reserve(int64_t count) {
-    size_t bytes = count * sizeof(T) + 4096;
-    if (bytes > size_) {
-      memory_.reset();
-      memory_.reset(static_cast<char*>(std::malloc(bytes)));
-      if (!memory_) throw std::bad_alloc();
-      size_ = bytes;
+  // All of it is free again.
+  Workspace& reset() {
+    // What did not fit is one piece with the rest from now on.
+    if (pieces_.size() > 1) {
+      pieces_.clear();
+      pieces_.emplace_back(total_);
     }
-    used_ = 0;
+    total_ = used_ = 0;
+    return *this;
   }
 
-  // The next so many numbers, aligned to a line of the cache.
+  // Room for so many numbers, aligned to a line of the cache.
   template <typename T>
   T* take(int64_t count) {
-    auto start = reinterpret_cast<uintptr_t>(memory_.get() + used_);
-    size_t skip = (64 - start % 64) % 64;
-    used_ += skip + count * sizeof(T);
-    return reinterpret_cast<T*>(start + skip);
+    const size_t bytes = padded(count * sizeof(T) + 64, 64);
+    total_ += bytes;
+    if (pieces_.empty() || used_ + bytes > pieces_.back().size()) {
+      pieces_.emplace_back(bytes + 64);
+      used_ = 0;
+    }
+    auto start = reinterpret_cast<uintptr_t>(pieces_.back().data() + used_);
+    used_ += bytes;
+    return reinterpret_cast<T*>((start + 63) / 64 * 64);
   }
 
  private:
-  struct Free {
-    void operator()(char* p) const { std::free(p); }
-  };
-  std::unique_ptr<char, Free> memory_;
-  size_t size_ = 0, used_ = 0;
+  std::vector<std::vector<char>> pieces_;
+  size_t total_ = 0, used_ = 0;
 };
 
 inline Workspace& workspace() {

@@ -38,8 +38,7 @@ void small_attention(const T* query, const T* key, const T* value, T* out,
   const int64_t np = padded(n, Vector<T>::lanes), step = heads * c;
   const T factor = T(1) / std::sqrt(T(c));
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(2 * c * np + n * np + 128);
+    Workspace& own = workspace().reset();
     T* qt = own.take<T>(c * np);
     T* ot = own.take<T>(c * np);
     T* alpha = own.take<T>(n * np);
@@ -67,8 +66,7 @@ void small_attention_backward(const T* grad, const T* query, const T* key,
   const int64_t np = padded(n, lanes), cp = padded(c, lanes), step = heads * c;
   const T factor = T(1) / std::sqrt(T(c));
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(3 * c * np + 2 * n * np + 3 * n * cp + 512);
+    Workspace& own = workspace().reset();
     T* qt = own.take<T>(c * np);
     T* gt = own.take<T>(c * np);
     T* gqt = own.take<T>(c * np);

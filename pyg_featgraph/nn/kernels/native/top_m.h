@@ -22,16 +22,18 @@ inline T mth_largest(const T* values, int64_t size, int64_t m, T low, T high) {
                      std::greater<T>());
     return copy[m - 1];
   }
-  // Of the values from `low` there are at least m.
-  while (count_from(values, size, low) > m) {
+  // From `low` on there are at least m values, from `high` on fewer. What is
+  // halved is as good as random, so that there had better be no branch.
+  int64_t from_low = size;
+  if (count_from(values, size, high) >= m) low = high, from_low = m;
+  while (from_low != m) {
     const T middle = low + (high - low) / 2;
-    if (!(middle > low) || !(middle <= high)) break;
-    if (count_from(values, size, middle) >= m)
-      low = middle;
-    else if (high == middle)
-      break;
-    else
-      high = middle;
+    if (!(middle > low && middle < high)) break;
+    const int64_t from = count_from(values, size, middle);
+    const bool enough = from >= m;
+    low = enough ? middle : low;
+    high = enough ? high : middle;
+    from_low = enough ? from : from_low;
   }
   const V<T> infinity = all(std::numeric_limits<T>::infinity());
   V<T> least = infinity;
@@ -43,56 +45,53 @@ inline T mth_largest(const T* values, int64_t size, int64_t m, T low, T high) {
   return minimum<T>(least);
 }
 
+// Sets all but the m largest of n weights to zero. `score` has room for them
+// and a vector.
 template <typename T>
-void top_m(const T* weight, T* out, int64_t rows, int64_t n, int64_t m,
-           int64_t keep_ties, int64_t threads) {
+inline void keep_largest(const T* w, T* out, T* score, int64_t n, int64_t m,
+                         bool keep_ties) {
   constexpr T infinity = std::numeric_limits<T>::infinity();
   constexpr int64_t lanes = Vector<T>::lanes;
   const int64_t np = padded(n, lanes);
+  std::copy(w, w + n, score);
+  int64_t edges = 0;
+  V<T> least = all(infinity), most = all(-infinity);
+  for (int64_t k = 0; k < np; k += lanes) {
+    const V<T> one = load(score + k);
+    const M<T> is_edge = (one != T(0)) & (one == one) & first_lanes<T>(n - k);
+    edges += __builtin_popcount(bits<T>(is_edge));
+    store(score + k, is_edge ? one : all(-infinity));
+    least = (is_edge & (one < least)) ? one : least;
+    most = (is_edge & (one > most)) ? one : most;
+  }
+  if (edges <= m) {
+    std::copy(w, w + n, out);
+    return;
+  }
+  const T cut = mth_largest(score, np, m, minimum<T>(least), maximum<T>(most));
+  T gap = 16 * std::numeric_limits<T>::epsilon() * std::abs(cut);
+  if (std::isinf(gap)) gap = 0;
+  if (keep_ties || count_from(score, np, cut - gap) <= m) {
+    for (int64_t k = 0; k < n; ++k) out[k] = w[k] * T(score[k] >= cut - gap);
+    return;
+  }
+  // The first ones of those that are equal to the m-th:
+  int64_t room = m;
+  for (int64_t k = 0; k < n; ++k) room -= score[k] > cut + gap;
+  for (int64_t k = 0; k < n; ++k) {
+    bool keep = score[k] > cut + gap;
+    if (!keep && score[k] >= cut - gap && room > 0) keep = true, --room;
+    out[k] = w[k] * T(keep);
+  }
+}
+
+template <typename T>
+void top_m(const T* weight, T* out, int64_t rows, int64_t n, int64_t m,
+           int64_t keep_ties, int64_t threads) {
   in_threads(rows, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(np + 64);
-    T* score = own.take<T>(np);
-    // The lanes behind the last node are left out by their number.
-    std::fill(score + n, score + np, T(0));
-    for (int64_t r = start; r < stop; ++r) {
-      const T* w = weight + r * n;
-      T* o = out + r * n;
-      std::copy(w, w + n, score);
-      int64_t edges = 0;
-      V<T> least = all(infinity), most = all(-infinity);
-      for (int64_t k = 0; k < np; k += lanes) {
-        const V<T> one = load(score + k);
-        const M<T> is_edge = (one != T(0)) & (one == one) & first_lanes<T>(n - k);
-        edges += __builtin_popcount(bits<T>(is_edge));
-        store(score + k, is_edge ? one : all(-infinity));
-        least = (is_edge & (one < least)) ? one : least;
-        most = (is_edge & (one > most)) ? one : most;
-      }
-      const T low = minimum<T>(least), high = maximum<T>(most);
-      if (edges <= m) {
-        std::copy(w, w + n, o);
-        continue;
-      }
-      const T cut = mth_largest(score, np, m, low, high);
-      T gap = 16 * std::numeric_limits<T>::epsilon() * std::abs(cut);
-      if (std::isinf(gap)) gap = 0;
-      int64_t room = n;
-      if (!keep_ties && count_from(score, np, cut - gap) > m) {
-        room = m;
-        for (int64_t k = 0; k < n; ++k) room -= score[k] > cut + gap;
-      }
-      if (room == n) {
-        for (int64_t k = 0; k < n; ++k) o[k] = w[k] * T(score[k] >= cut - gap);
-        continue;
-      }
-      // The first ones of those that are equal to the m-th:
-      for (int64_t k = 0; k < n; ++k) {
-        bool keep = score[k] > cut + gap;
-        if (!keep && score[k] >= cut - gap && room > 0) keep = true, --room;
-        o[k] = w[k] * T(keep);
-      }
-    }
+    T* score = workspace().reset().take<T>(padded(n, Vector<T>::lanes));
+    for (int64_t r = start; r < stop; ++r)
+      keep_largest(weight + r * n, out + r * n, score, n, m, keep_ties != 0);
   });
 }
 
