@@ -91,12 +91,14 @@ def attention_by_loops(
 
 
 @pytest.mark.parametrize('share', [0.1, 0.4, 1.0])
-@pytest.mark.parametrize('given', [False, True])
-def test_hadamard_attention_between_some(share, given):
-    # A scale of zero is no edge, unless it scales the logits:
+@pytest.mark.parametrize(('given', 'size'), [(False, 1), (True, 1), (True, 99)])
+def test_hadamard_attention_between_some(share, given, size):
+    # A scale of zero is no edge, unless it scales the logits, which may be so
+    # large that their exponentials need care:
     n = 9
     chosen = torch.rand(B, 1, n, n) < share
     inputs = [randn(B, n, D), randn(H, D), randn(H), randn(B, 1, n, n)]
+    inputs[1] = (size * inputs[1].detach()).requires_grad_()
     scale = inputs[3] * chosen
     drop = (torch.rand(B, H, n, n) < 0.5).double() * 2 if given else None
     keep = torch.rand(B, 1, n, n) < 0.8 if given else None

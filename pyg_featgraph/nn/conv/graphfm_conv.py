@@ -189,7 +189,8 @@ class GraphFMConv(FieldConv, LazyModule):
             # NOTE[DIFF] The default of 1e-5 would rule the tiny variances at
             # the initialisation of the released code, which has 1e-8.
             size, eps = out.shape[-1:], 1e-8
-            scale, shift = self.norm_weight, self.norm_bias
+            scale: Tensor = self.norm_weight
+            shift: Tensor = self.norm_bias
             if self.num_fields is None:
                 return F.layer_norm(out, size, scale, shift, eps), alpha
             if field[1] is not None:

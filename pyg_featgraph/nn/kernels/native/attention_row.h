@@ -75,8 +75,7 @@ struct AttentionRow {
   }
 
   void write_gradient(T* grad_x) const {
-    for (int64_t i = 0; i < n; ++i)
-      std::copy(gx + i * dp, gx + i * dp + d, grad_x + i * d);
+    copy_back(gx, n, d, dp, grad_x, d);
   }
 
   // The products of all pairs with the vector of a head.

@@ -92,8 +92,7 @@ inline void few_forward(AttentionRow<T>& row, const Pairs<T>& pairs,
                  load(row.xp + row.source[i * row.np + s] * row.dp + k);
       store(row.summed + k, total * load(row.xp + i * row.dp + k));
     }
-    std::copy(row.summed, row.summed + row.d,
-              out + (i * row.heads + head) * row.d);
+    copy_few(row.summed, row.d, out + (i * row.heads + head) * row.d);
   }
 }
 

@@ -38,8 +38,7 @@ void field_product(const T* x, const T* weight, T* y, int64_t size, int64_t n,
           continue;
         }
         product(rows, op, in, from, step * in, 1, matrix, op, part, op);
-        for (int64_t i = 0; i < rows; ++i)
-          std::copy(part + i * op, part + i * op + out, to + i * step * out);
+        copy_back(part, rows, out, op, to, step * out);
       }
     }
   });
@@ -74,9 +73,7 @@ void field_product_backward(const T* grad, const T* x, const T* weight,
         copy_padded(grad + (r * step + k) * out, rows, out, step * out, g, op);
         product(rows, ip, out, g, op, 1, transposed.data() + which * out * ip,
                 ip, part, ip);
-        for (int64_t i = 0; i < rows; ++i)
-          std::copy(part + i * ip, part + i * ip + in,
-                    grad_x + ((r + i) * step + k) * in);
+        copy_back(part, rows, in, ip, grad_x + (r * step + k) * in, step * in);
         // That of a block first, which loses less than one sum over all:
         product(in, op, rows, from, 1, step * in, g, op, sum, op);
         T* to = sums + which * in * op;

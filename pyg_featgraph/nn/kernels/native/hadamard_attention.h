@@ -4,31 +4,43 @@
 #include "few_neighbours.h"
 
 // The logits of a node in place of its products with all others, which are the
-// input, and its softmax.
+// input, and its softmax. As long as no logit is large, which is seldom, there
+// is no need to subtract the largest one first.
 template <typename T>
 inline void soft_row(T* z, T* soft, T bias, const T* scale, const uint8_t* keep,
                      int64_t n, T slope, bool scale_logits) {
   constexpr int64_t lanes = Vector<T>::lanes;
-  const T low = std::numeric_limits<T>::lowest();
-  V<T> top = all(low);
+  const T low = std::numeric_limits<T>::lowest(), large = 40;
+  V<T> top = all(low), size = {}, total = {};
   for (int64_t j = 0; j < n; j += lanes) {
     V<T> c = load(z + j) + bias;
     store(z + j, c);
     c = c > T(0) ? c : c * slope;
     if (scale_logits) c *= load(scale + j);
     const M<T> used = takes_part(scale, keep, j, n, scale_logits);
-    c = used ? c : all(low);
-    store(soft + j, c);
-    top = c < top ? top : c;
-  }
-  const T highest = maximum<T>(top);
-  V<T> total = {};
-  for (int64_t j = 0; j < n; j += lanes) {
-    const M<T> used = takes_part(scale, keep, j, n, scale_logits);
-    V<T> e = exponential(load(soft + j) - highest);
-    e = used ? e : V<T>{};
+    const V<T> absolute = used ? (c < T(0) ? -c : c) : V<T>{};
+    size = absolute > size ? absolute : size;
+    const V<T> e = used ? exponential(c) : V<T>{};
     store(soft + j, e);
     total += e;
+  }
+  if (!(maximum<T>(size) < large)) {
+    for (int64_t j = 0; j < n; j += lanes) {
+      V<T> c = load(z + j);
+      c = c > T(0) ? c : c * slope;
+      if (scale_logits) c *= load(scale + j);
+      c = takes_part(scale, keep, j, n, scale_logits) ? c : all(low);
+      store(soft + j, c);
+      top = c < top ? top : c;
+    }
+    const T highest = maximum<T>(top);
+    total = V<T>{};
+    for (int64_t j = 0; j < n; j += lanes) {
+      V<T> e = exponential(load(soft + j) - highest);
+      e = takes_part(scale, keep, j, n, scale_logits) ? e : V<T>{};
+      store(soft + j, e);
+      total += e;
+    }
   }
   const T denominator = sum<T>(total);
   const T inverse = denominator == 0 ? T(0) : T(1) / denominator;
@@ -55,9 +67,7 @@ inline void all_forward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
   product(n, dp, n, row.alpha, np, 1, row.xp, dp, row.summed, dp);
   for (int64_t k = 0; k < n * dp; k += row.lanes)
     store(row.summed + k, load(row.summed + k) * load(row.xp + k));
-  for (int64_t i = 0; i < n; ++i)
-    std::copy(row.summed + i * dp, row.summed + i * dp + row.d,
-              out + (i * row.heads + head) * row.d);
+  copy_back(row.summed, n, row.d, dp, out + head * row.d, row.heads * row.d);
 }
 
 // The output [n][heads][d] of row b.
@@ -138,7 +148,7 @@ inline T all_backward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
     if (adds)
       for (int64_t j = 0; j < n; ++j) to[j] += gw[j];
     else
-      std::copy(gw, gw + n, to);
+      copy_few(gw, n, to);
   }
   const T* gr = row.grad + head * n * dp;
   product(n, dp, n, row.alpha, np, 1, row.xp, dp, row.summed, dp);

@@ -87,14 +87,39 @@ class Shares {
   std::vector<T> memory_;
 };
 
-// [rows][columns] with a stride -> [rows][padded], the rest zero.
+// So few numbers that calling for it would cost more than copying them.
+template <typename T>
+inline void copy_few(const T* in, int64_t count, T* out) {
+  int64_t k = 0;
+  for (; k + Vector<T>::lanes <= count; k += Vector<T>::lanes)
+    store(out + k, load(in + k));
+  for (; k < count; ++k) out[k] = in[k];
+}
+
+// [rows][columns] with a stride -> [rows][ld], the rest zero.
 template <typename T>
 inline void copy_padded(const T* in, int64_t rows, int64_t columns,
                         int64_t stride, T* out, int64_t ld) {
   for (int64_t i = 0; i < rows; ++i) {
-    std::copy(in + i * stride, in + i * stride + columns, out + i * ld);
-    std::fill(out + i * ld + columns, out + (i + 1) * ld, T(0));
+    copy_few(in + i * stride, columns, out + i * ld);
+    for (int64_t k = columns; k < ld; ++k) out[i * ld + k] = T(0);
   }
+}
+
+inline void copy_padded(const uint8_t* in, int64_t rows, int64_t columns,
+                        int64_t stride, uint8_t* out, int64_t ld) {
+  for (int64_t i = 0; i < rows; ++i) {
+    std::copy(in + i * stride, in + i * stride + columns, out + i * ld);
+    std::fill(out + i * ld + columns, out + (i + 1) * ld, 0);
+  }
+}
+
+// [rows][ld] -> [rows][columns] with a stride.
+template <typename T>
+inline void copy_back(const T* in, int64_t rows, int64_t columns, int64_t ld,
+                      T* out, int64_t stride) {
+  for (int64_t i = 0; i < rows; ++i)
+    copy_few(in + i * ld, columns, out + i * stride);
 }
 
 // [rows][columns] with a stride -> [columns][ld], what is behind the rows zero.

@@ -240,8 +240,7 @@ void pair_score_backward(const T* grad, const T* out, const T* x,
       copy_padded(x + b * n * d, n, d, d, xp, dp);
       std::fill(gx, gx + n * dp, T(0));
       row.backward(grad + b * n * n, out + b * n * n, xp, gx);
-      for (int64_t i = 0; i < n; ++i)
-        std::copy(gx + i * dp, gx + i * dp + d, grad_x + (b * n + i) * d);
+      copy_back(gx, n, d, dp, grad_x + b * n * d, d);
     }
   });
   ScoreRowBackward<T>::finish(weights, shares, 0, grad_weight, grad_bias,

@@ -85,8 +85,7 @@ void small_attention_backward(const T* grad, const T* query, const T* key,
         product(n, np, c, key + at, step, 1, qt, np, alpha, np);
         soft_columns(alpha, n, np, factor);
         product(n, cp, n, alpha, np, 1, gp, cp, part, cp);
-        for (int64_t j = 0; j < n; ++j)
-          std::copy(part + j * cp, part + j * cp + c, grad_value + at + j * step);
+        copy_back(part, n, c, cp, grad_value + at, step);
         product(n, np, c, value + at, step, 1, gt, np, g, np);
         for (int64_t i = 0; i < np; i += lanes) {
           V<T> inner = {};
@@ -104,8 +103,7 @@ void small_attention_backward(const T* grad, const T* query, const T* key,
           for (int64_t k = 0; k < c; ++k)
             grad_query[at + i * step + k] = gqt[k * np + i];
         product(n, cp, n, g, np, 1, qp, cp, part, cp);
-        for (int64_t j = 0; j < n; ++j)
-          std::copy(part + j * cp, part + j * cp + c, grad_key + at + j * step);
+        copy_back(part, n, c, cp, grad_key + at, step);
       }
   });
 }

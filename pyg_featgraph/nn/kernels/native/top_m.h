@@ -53,7 +53,7 @@ inline void keep_largest(const T* w, T* out, T* score, int64_t n, int64_t m,
   constexpr T infinity = std::numeric_limits<T>::infinity();
   constexpr int64_t lanes = Vector<T>::lanes;
   const int64_t np = padded(n, lanes);
-  std::copy(w, w + n, score);
+  copy_few(w, n, score);
   int64_t edges = 0;
   V<T> least = all(infinity), most = all(-infinity);
   for (int64_t k = 0; k < np; k += lanes) {
@@ -65,7 +65,7 @@ inline void keep_largest(const T* w, T* out, T* score, int64_t n, int64_t m,
     most = (is_edge & (one > most)) ? one : most;
   }
   if (edges <= m) {
-    std::copy(w, w + n, out);
+    copy_few(w, n, out);
     return;
   }
   const T cut = mth_largest(score, np, m, minimum<T>(least), maximum<T>(most));
