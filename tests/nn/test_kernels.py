@@ -91,7 +91,7 @@ def attention_by_loops(
 
 
 @pytest.mark.parametrize('share', [0.1, 0.4, 1.0])
-@pytest.mark.parametrize(('given', 'size'), [(False, 1), (True, 1), (True, 99)])
+@pytest.mark.parametrize(('given', 'size'), [(False, 1), (True, 1), (True, 25)])
 def test_hadamard_attention_between_some(share, given, size):
     # A scale of zero is no edge, unless it scales the logits, which may be so
     # large that their exponentials need care:
@@ -109,6 +109,18 @@ def test_hadamard_attention_between_some(share, given, size):
         expected = attention_by_loops(*args, used, drop, *options)
         out = attention.hadamard_attention(*args, keep, *options, drop)
         assert_same(expected, [out], inputs)
+
+
+@pytest.mark.parametrize('size', [-60.0, 60.0])
+def test_large_logits_of_single_precision(size):
+    # All logits are twice the size, whose exponential is no number:
+    x, att = torch.ones(2, 5, 2), torch.full((1, 2), size)
+    scale = torch.ones(1, 1, 5, 5).expand(2, 1, 5, 5)
+    for scale_logits in (False, True):
+        out = attention.hadamard_attention(
+            x, att, torch.zeros(1), scale, None, 1.0, scale_logits
+        )
+        torch.testing.assert_close(out, torch.ones(2, 5, 1, 2))
 
 
 @pytest.mark.parametrize('scale_logits', [False, True])
