@@ -87,9 +87,9 @@ def make_parser(name: str, command: Callable[..., None]) -> Any:
     parser.add_class_arguments(
         Trainer, 'trainer', skip={'callbacks', 'plugins'}, instantiate=False
     )
-    epochs = 20 if name == 'train' else 10
-    defaults = {'max_epochs': epochs, **TRAINER_DEFAULTS}
-    parser.set_defaults({f'trainer.{k}': v for k, v in defaults.items()})
+    parser.set_defaults(
+        {f'trainer.{k}': v for k, v in TRAINER_DEFAULTS.items()}
+    )
     return parser
 
 

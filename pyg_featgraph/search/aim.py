@@ -93,7 +93,8 @@ def aim_search(
             :class:`~pyg_featgraph.search.AIMOptions` in which the search
             differs from :obj:`options`, and any arguments of
             :class:`lightning.pytorch.Trainer`. Unless told otherwise each
-            stage runs 10 epochs.
+            stage runs as many epochs as have 1,000 steps, between 10 and
+            100.
 
     Raises:
         DataError: As by :func:`~pyg_featgraph.training.fit`.

@@ -116,7 +116,8 @@ def fives_search(
         **kwargs (optional): Fields of :class:`FIVESOptions` in which the
             search differs from :obj:`options`, and any arguments of
             :class:`lightning.pytorch.Trainer`. Unless told otherwise it runs
-            10 epochs.
+            as many epochs as have 1,000 steps, between 10 and
+            100.
 
     Raises:
         ValueError: If the edges of the model are not those of the paper.

@@ -16,17 +16,19 @@ from pyg_featgraph.nn import FieldModel
 from pyg_featgraph.nn.config import encode
 from pyg_featgraph.progress import progress_bar
 from pyg_featgraph.training import FitResult, TrainingOptions
+from pyg_featgraph.training.defaults import default_search_epochs
 from pyg_featgraph.training.loop import describe_trainer, run, with_limit
 from pyg_featgraph.training.options import split_options
 
 if TYPE_CHECKING:
-    from pyg_featgraph.training import FieldModule
+    from pyg_featgraph.training import FieldDataModule, FieldModule
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(TrainingOptions):
     r"""The options of a search: those of a training, and what follows it. All
-    epochs of a search are run, with one learning rate for all weights.
+    epochs of a search are run, with one learning rate for all weights; the
+    training that follows has early stopping.
 
     Args:
         retrain (str, optional): What follows with the edges that were found:
@@ -42,19 +44,19 @@ class SearchOptions(TrainingOptions):
     # Gates weigh what interactions say beside the linear part, so that none of
     # the two may be ahead:
     linear_scale: float | None = None
-    patience: int | None = None
+    early_stopping: bool = False
     retrain: str | None = None
     retrain_options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_choice('retrain', None, 'scratch', 'finetune')
-        for name in ('patience', 'ema_decay'):
-            if getattr(self, name) is not None:
+        for name in ('early_stopping', 'patience', 'ema_decay'):
+            if getattr(self, name) not in (None, False):
                 raise ValueError(
                     'A search runs all epochs, and goes on with its last '
                     f"weights: '{name}' belongs into 'retrain_options'"
                 )
+        super().__post_init__()
+        self._check_choice('retrain', None, 'scratch', 'finetune')
 
     def for_retraining(self) -> tuple[TrainingOptions, dict[str, Any]]:
         r"""The options of the training that follows, and in which arguments
@@ -63,7 +65,7 @@ class SearchOptions(TrainingOptions):
         common = {
             x.name: getattr(self, x.name) for x in fields(TrainingOptions)
         }
-        for name in ('architecture_lr', 'patience'):
+        for name in ('architecture_lr', 'early_stopping'):
             del common[name]
         return split_options(TrainingOptions(**common), self.retrain_options)
 
@@ -103,6 +105,7 @@ class Search:
         from pyg_featgraph.training import FieldDataModule
         from pyg_featgraph.training.record import RunRecord
 
+        self._tables = tables
         self.data = FieldDataModule(*tables, options.batch_size, options.seed)
         self.data.check(model.head)
         self._temporary = None
@@ -113,7 +116,10 @@ class Search:
         self.directory = Path(directory)
         self.options = options
         self.stages: dict[str, FitResult] = {}
-        self._trainer_options = with_limit(trainer_options, 10)
+        epochs = default_search_epochs(len(tables[0]), self.data.batch_size)
+        self._trainer_options = with_limit(trainer_options, epochs)
+        # The training that follows has a limit of its own, unless one is told:
+        self._retrain_options = dict(trainer_options)
         fingerprint = {
             **self.data.fingerprint,
             'model': model.__class__.__name__,
@@ -144,29 +150,14 @@ class Search:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def train(
-        self, name: str, module: FieldModule, **changes: Any
-    ) -> FitResult:
+    def train(self, name: str, module: FieldModule) -> FitResult:
         r"""Runs a stage, goes on with it, or takes its result.
 
         Args:
             name (str): The name of its folder.
             module (FieldModule): What is trained.
-            **changes (optional): Arguments of the trainer in which the stage
-                differs.
         """
-        self._bar.set_description(name)
-        self.stages[name] = run(
-            module,
-            self.data,
-            directory=self.directory / name,
-            title=f'{module.model.__class__.__name__}, {name}',
-            # What an earlier search has left was removed when this one began:
-            resume=True,
-            **{**self._trainer_options, **changes},
-        )
-        self._bar.update()
-        return self.stages[name]
+        return self._run(name, module, self.data, self._trainer_options)
 
     def retrain(self, name: str, model: FieldModel) -> FitResult:
         r"""Runs the training that follows a search, with early stopping.
@@ -175,7 +166,30 @@ class Search:
             name (str): The name of its folder.
             model (FieldModel): The model.
         """
-        from pyg_featgraph.training import FieldModule
+        from pyg_featgraph.training import FieldDataModule, FieldModule
 
         options, changes = self.options.for_retraining()
-        return self.train(name, FieldModule(model, options), **changes)
+        options = options.for_rows(len(self.data.train))
+        data = FieldDataModule(*self._tables, options.batch_size, options.seed)
+        changes = {**self._retrain_options, **changes}
+        return self._run(name, FieldModule(model, options), data, changes)
+
+    def _run(
+        self,
+        name: str,
+        module: FieldModule,
+        data: FieldDataModule,
+        trainer_options: Mapping[str, Any],
+    ) -> FitResult:
+        self._bar.set_description(name)
+        self.stages[name] = run(
+            module,
+            data,
+            directory=self.directory / name,
+            title=f'{module.model.__class__.__name__}, {name}',
+            # What an earlier search has left was removed when this one began:
+            resume=True,
+            **trainer_options,
+        )
+        self._bar.update()
+        return self.stages[name]

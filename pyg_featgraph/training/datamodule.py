@@ -13,7 +13,7 @@ from torch import Tensor
 from pyg_featgraph.data import FieldGraphLoader, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.nn import Head
-from pyg_featgraph.training.options import default_batch_size
+from pyg_featgraph.training.defaults import default_batch_size
 
 
 class FieldDataModule(pl.LightningDataModule):

@@ -53,7 +53,8 @@ def fit(
             :class:`~pyg_featgraph.training.TrainingOptions` in which the
             training differs from :obj:`options`, and any arguments of
             :class:`lightning.pytorch.Trainer`. Unless told otherwise it runs
-            at most 20 epochs on one device, without a logger.
+            on one device, without a logger, and for at most as many epochs as
+            have 4,000 steps, between 20 and 200.
 
     Raises:
         DataError: If the tables cannot be trained on, if the run to go on with

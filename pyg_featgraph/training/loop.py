@@ -17,6 +17,7 @@ from torch import Tensor
 from pyg_featgraph.errors import require
 from pyg_featgraph.html import html_table
 from pyg_featgraph.nn.areas import warn_if_chance
+from pyg_featgraph.training.defaults import default_epochs
 from pyg_featgraph.training.options import describe
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def run(
 
     from pyg_featgraph.training.record import RunRecord
 
-    trainer_options = _with_progress(with_limit(trainer_options, 20), title)
+    epochs = default_epochs(len(data.train), data.batch_size)
+    trainer_options = with_limit(trainer_options, epochs)
+    trainer_options = _with_progress(trainer_options, title)
     for name, allowed in EXCLUDED.items():
         if trainer_options.get(name, allowed) != allowed:
             raise ValueError(
@@ -224,7 +227,7 @@ def with_limit(options: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:
     limits = ('max_epochs', 'max_steps', 'max_time', 'fast_dev_run')
     if any(options.get(name) is not None for name in limits):
         return dict(options)
-    return {'max_epochs': max_epochs, **options}
+    return {**options, 'max_epochs': max_epochs}
 
 
 def _make_trainer(

@@ -12,14 +12,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from pyg_featgraph.nn import FieldModel, RankingHead
+from pyg_featgraph.training.defaults import (
+    default_batch_size,
+    default_patience,
+)
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 
 T = TypeVar('T', bound='TrainingOptions')
-
-#: How many steps an epoch has at least, where rows are many enough.
-MIN_STEPS = 100
 
 #: How names of figures end that are best if low.
 LOWER_IS_BETTER = ('loss', 'rmse', 'deviance')
@@ -112,10 +113,12 @@ class TrainingOptions:
         mode (str, optional): Whether its :obj:`"min"` or :obj:`"max"` is best.
             (default: :obj:`"min"` of what ends in :obj:`loss`, :obj:`rmse` or
             :obj:`deviance`)
+        early_stopping (bool, optional): If set to :obj:`False`, all epochs are
+            run, and the last one is kept instead of the best one.
+            (default: :obj:`True`)
         patience (int, optional): The number of epochs without improvement
-            after which the training ends. With :obj:`None` all epochs are run,
-            and the last one is kept instead of the best one.
-            (default: :obj:`2`)
+            after which the training ends. (default: as many as have 400 steps,
+            between 2 and 20)
         seed (int, optional): The seed of the order of the rows and of
             dropout. (default: :obj:`0`)
         save_steps (int, optional): The state is saved after so many steps,
@@ -143,7 +146,8 @@ class TrainingOptions:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     monitor: str | None = None
     mode: str | None = None
-    patience: int | None = 2
+    early_stopping: bool = True
+    patience: int | None = None
     seed: int = 0
     # What does not change the result is not compared:
     save_steps: int | None = field(default=None, compare=False)
@@ -170,6 +174,11 @@ class TrainingOptions:
                 "'warmup' goes before a rate that stays or scheduler='cosine' "
                 f'(got {self.scheduler!r})'
             )
+        if self.patience is not None and not self.early_stopping:
+            raise ValueError(
+                'With early_stopping=False all epochs are run: there is no '
+                f"'patience' (got {self.patience})"
+            )
 
     def _check_positive(self, *names: str) -> None:
         for name in names:
@@ -184,11 +193,14 @@ class TrainingOptions:
             raise ValueError(f"'{name}' must be {known} (got {value!r})")
 
     def for_rows(self: T, num_rows: int) -> T:
-        r"""The options with the batch size that fits a number of training
-        rows, unless it was told.
+        r"""The options with the batch size and the patience that suit a number
+        of training rows, unless they were told.
         """
         size = self.batch_size or default_batch_size(num_rows)
-        return replace(self, batch_size=size)
+        patience = self.patience
+        if patience is None and self.early_stopping:
+            patience = default_patience(num_rows, size)
+        return replace(self, batch_size=size, patience=patience)
 
     def for_model(self: T, model: FieldModel) -> T:
         r"""The options with the learning rate and the penalty that suit a
@@ -212,12 +224,6 @@ class TrainingOptions:
             for x in fields(self)
             if x.compare
         }
-
-
-def default_batch_size(num_rows: int) -> int:
-    r"""The number of rows of a training batch, where nothing else is told."""
-    size = 1 << (max(num_rows // MIN_STEPS, 1).bit_length() - 1)
-    return min(max(size, 32), 1024)
 
 
 def split_options(

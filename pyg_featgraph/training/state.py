@@ -213,7 +213,7 @@ class KeepState(Checkpoint):
         return False
 
     def _is_best(self, trainer: pl.Trainer) -> bool:
-        if self.options.patience is None:
+        if not self.options.early_stopping:
             return False
         name, figures = str(self.options.monitor), trainer.callback_metrics
         if name not in figures:

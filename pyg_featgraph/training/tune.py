@@ -20,11 +20,7 @@ from pyg_featgraph.nn import FieldModel
 from pyg_featgraph.progress import progress_bar
 from pyg_featgraph.training.finite import NonFiniteError
 from pyg_featgraph.training.fit import fit
-from pyg_featgraph.training.loop import (
-    FitResult,
-    describe_trainer,
-    with_limit,
-)
+from pyg_featgraph.training.loop import FitResult, describe_trainer
 from pyg_featgraph.training.options import (
     TrainingOptions,
     describe,
@@ -144,7 +140,6 @@ def tune(
     options, trainer = split_options(
         options or TrainingOptions(), {**kwargs, 'seed': seed}
     )
-    trainer = with_limit(trainer, 20)
     fingerprint = {
         **FieldDataModule(train, valid).fingerprint,
         'model': describe(model),

@@ -52,7 +52,7 @@ def source(frame, tmp_path_factory):
         model:
           class_path: FM
           init_args: {{embedding_dim: 3}}
-        training: {{lr: 0.02, patience: null}}
+        training: {{lr: 0.02, early_stopping: false}}
         split: {{test: 0.2}}
     """
     (folder / 'run.yaml').write_text(config)
@@ -102,7 +102,7 @@ def test_what_a_training_writes(result, frame):
 
 def test_a_configuration_repeats_its_result(result, tmp_path):
     text = (result / 'config.yaml').read_text()
-    assert 'patience: null' in text  # The default is another one.
+    assert 'early_stopping: false' in text  # The default is another one.
     assert f'output: {result}' in text
     args = ['--config', str(result / 'config.yaml')]
     for number in (1, 2):
@@ -216,7 +216,7 @@ def test_a_search(source, tmp_path, capfd):
     text = (source / 'run.yaml').read_text()
     text = text.replace('class_path: FM', 'class_path: FIVES')
     text = text.replace(
-        'training: {lr: 0.02, patience: null}',
+        'training: {lr: 0.02, early_stopping: false}',
         'search: {class_path: FIVESOptions, init_args: {lr: 0.02}}',
     )
     (source / 'search.yaml').write_text(text)

@@ -308,6 +308,32 @@ def test_retraining_keeps_the_edges(retrain, parts, tmp_path):
     assert torch.equal(predict(loaded, parts[2]), predict(model, parts[2]))
 
 
+def test_stages_have_as_many_epochs_as_suit_them(parts, tmp_path):
+    """The search and the training after it have limits of their own, and may
+    have batches of their own.
+    """
+    fives_search(
+        FIVES(parts[0].info, 4, 2),
+        *parts,
+        directory=tmp_path,
+        retrain='finetune',
+        retrain_options={'lr': 0.0, 'batch_size': 5},
+        limit_train_batches=1,
+        limit_val_batches=1,
+        **{**OPTIONS, 'batch_size': 10},
+    )
+    # 600 rows are 60 steps in the search, and 120 after it:
+    written = [
+        json.loads((tmp_path / name / 'run.json').read_text())
+        for name in ('search', 'finetune')
+    ]
+    names = ('batch_size', 'max_epochs', 'patience')
+    found = [[x['fingerprint'][name] for name in names] for x in written]
+    assert found == [[10, 17, None], [5, 34, 4]]
+    epochs = [len(x['result']['history']) for x in written]
+    assert epochs == [17, 1 + 4]
+
+
 @pytest.mark.parametrize('retrain', [None, 'scratch', 'finetune'])
 @pytest.mark.parametrize('stop', ['signal', 'crash'])
 def test_resumed_search_is_the_same(retrain, stop, parts, tmp_path):

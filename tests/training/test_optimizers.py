@@ -80,7 +80,7 @@ def test_decay_pulls_matrices_to_zero(parts, tmp_path):
     norms = []
     for decay in (0.0, 5.0):
         model = make(parts[0].info, embedding_std=1.0)
-        options = {'weight_decay': decay, 'lr': 0.02, 'patience': None}
+        options = {'weight_decay': decay, 'lr': 0.02, 'early_stopping': False}
         train(model, parts, tmp_path, **options)
         conv = model.convs[0]
         norms.append(
@@ -159,7 +159,7 @@ def test_linear_weights_are_those_of_scikit_learn(tmp_path):
         linear_scale=None,
         embedding_l2=5.0,
         scheduler='cosine',
-        patience=None,
+        early_stopping=False,
         batch_size=200,
         max_epochs=150,
         enable_progress_bar=False,

@@ -14,6 +14,7 @@ from pyg_featgraph.training import (
     fit,
     predict,
 )
+from pyg_featgraph.training.defaults import default_epochs
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +45,8 @@ def test_options_are_one_object(parts, tmp_path):
     assert results[2].metrics != results[0].metrics
     record = json.loads((tmp_path / '1' / 'run.json').read_text())
     written = record['fingerprint']
-    for name, value in options.for_model(models[0]).to_dict().items():
+    resolved = options.for_rows(len(parts[0])).for_model(models[0])
+    for name, value in resolved.to_dict().items():
         assert written[name] == value
     assert written['max_epochs'] == 2
     assert record['result']['metrics'] == results[1].metrics
@@ -95,6 +97,39 @@ def test_batch_size_follows_the_rows(parts, tmp_path):
     assert len(watch.steps) == 27
     record = json.loads((tmp_path / 'run.json').read_text())
     assert record['fingerprint']['batch_size'] == 32
+
+
+def test_patience_and_epochs_follow_the_steps(parts, tmp_path):
+    """A small table has short epochs, and gets more of them."""
+    # Rows, and how many of the batches that fit them an epoch has:
+    steps = {64: 2, 960: 30, 3200: 100, 12_799: 200, 38_400: 150, 10**7: 9766}
+    patience = [20, 14, 4, 2, 3, 2]
+    epochs = [200, 134, 40, 20, 27, 20]
+    for k, (num_rows, number) in enumerate(steps.items()):
+        options = TrainingOptions().for_rows(num_rows)
+        size = options.batch_size
+        assert -(-num_rows // size) == number
+        assert options.patience == patience[k]
+        assert default_epochs(num_rows, size) == epochs[k]
+    assert TrainingOptions(batch_size=1024).for_rows(38_400).patience == 11
+    assert TrainingOptions(patience=7).for_rows(38_400).patience == 7
+    assert TrainingOptions(early_stopping=False).for_rows(9).patience is None
+    # 840 rows, 8 at a time, are 105 steps:
+    options = {'batch_size': 8, 'max_epochs': None}
+    result, _ = watched(parts, tmp_path, lr=0.0, **options)
+    assert result.num_epochs == 1 + 4
+    written = json.loads((tmp_path / 'run.json').read_text())['fingerprint']
+    assert (written['patience'], written['max_epochs']) == (4, 39)
+    options |= {'limit_train_batches': 1, 'limit_val_batches': 1}
+    result, _ = watched(parts, tmp_path, early_stopping=False, **options)
+    assert result.num_epochs == 39
+    written = json.loads((tmp_path / 'run.json').read_text())['fingerprint']
+    assert (written['patience'], written['early_stopping']) == (None, False)
+
+
+def test_patience_without_early_stopping():
+    with pytest.raises(ValueError, match='there is no .patience. .got 3'):
+        TrainingOptions(early_stopping=False, patience=3)
 
 
 def test_schedules(parts, tmp_path):
@@ -232,7 +267,8 @@ def test_patience(patience, parts, tmp_path):
     options = {'lr': 0.0, 'patience': patience, 'max_epochs': 9}
     result, _ = watched(parts, tmp_path, **options)
     assert result.num_epochs == 1 + patience
-    result, _ = watched(parts, tmp_path, lr=0.0, max_epochs=9, patience=None)
+    options |= {'patience': None, 'early_stopping': False}
+    result, _ = watched(parts, tmp_path, **options)
     assert result.num_epochs == 9
     assert result.checkpoint == tmp_path / 'last.ckpt'
 

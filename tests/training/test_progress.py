@@ -37,7 +37,7 @@ fit(
     directory=sys.argv[1],
     accelerator='cpu',
     max_epochs=3,
-    patience=None,
+    early_stopping=False,
 )
 """
 FIGURES = r'train_loss [\d.]+, valid_loss [\d.]+, valid_auc [\d.]+ \(.* s\)'

@@ -53,10 +53,10 @@ OPTIONS = {
     },
     'cosine': {'scheduler': 'cosine', 'warmup': 0.2, 'lr': 0.05},
     'average': {'ema_decay': 0.8, 'lr': 0.05},
-    'last average': {'ema_decay': 0.8, 'lr': 0.05, 'patience': None},
+    'last average': {'ema_decay': 0.8, 'lr': 0.05, 'early_stopping': False},
     'plateau': {'scheduler': 'ReduceLROnPlateau', 'lr': 0.3},
     'patience': {'lr': 0.0, 'patience': 1},
-    'all epochs': {'patience': None},
+    'all epochs': {'early_stopping': False},
     'bf16': {'precision': 'bf16-mixed'},
 }
 

@@ -16,7 +16,7 @@ def parts(table):
 
 
 def rates(parts, path, **options):
-    options = {'lr': 0.08, 'patience': None, **options}
+    options = {'lr': 0.08, 'early_stopping': False, **options}
     _, watch = watched(parts, path, **options)
     return [x[0] for x in watch.rates]
 
@@ -78,7 +78,7 @@ def test_average_of_weights(decay, parts, tmp_path):
         parts,
         tmp_path,
         ema_decay=decay,
-        patience=None,
+        early_stopping=False,
         callbacks=[weights],
     )
     average = weights.seen[0]
@@ -129,7 +129,7 @@ def test_best_epoch_of_an_average(parts, tmp_path):
 def test_integer_buffers_are_copied(parts, tmp_path):
     """AIM counts batches and keeps running statistics."""
     model = AIM(parts[0].info, 4)
-    train(model, parts, tmp_path, ema_decay=0.9, patience=None)
+    train(model, parts, tmp_path, ema_decay=0.9, early_stopping=False)
     counts = [
         value
         for name, value in model.named_buffers()

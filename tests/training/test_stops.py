@@ -243,7 +243,7 @@ train(
     table.split([0.6, 0.2, 0.2]),
     {path!r},
     max_epochs=100_000,
-    patience=None,
+    early_stopping=False,
 )
 """
 

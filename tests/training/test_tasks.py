@@ -21,7 +21,7 @@ WHOLE = {
     'embedding_l2': 0.0,
     'batch_size': 9999,
     'max_epochs': 2,
-    'patience': None,
+    'early_stopping': False,
 }
 
 
@@ -204,7 +204,7 @@ def test_weights_are_repeated_rows(kind, tmp_path):
         torch.manual_seed(0)
         model = DNN(parts[0].info, 4, [8], head=head)
         options = {
-            **{'batch_size': 9999, 'patience': None, 'lr': 0.01},
+            **{'batch_size': 9999, 'early_stopping': False, 'lr': 0.01},
             # Twice the rows would count twice beside it:
             'embedding_l2': 0.0,
         }

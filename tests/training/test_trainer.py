@@ -31,7 +31,7 @@ def test_clipping(parts, tmp_path):
             gradient_clip_val=1e-3,
             architecture_lr=architecture_lr,
             max_steps=1,
-            patience=None,
+            early_stopping=False,
         )
         moved = sum(
             (x - before[k]).square().sum()
@@ -113,7 +113,7 @@ def test_arguments_of_the_trainer(name, parts, tmp_path):
 
 def test_modules_with_a_trainer_of_ones_own(parts, tmp_path):
     model = make(parts[0].info)
-    options = TrainingOptions(batch_size=128, patience=None)
+    options = TrainingOptions(batch_size=128, early_stopping=False)
     whole = train(model, parts, tmp_path / 'fit', options=options, max_epochs=2)
     other = make(parts[0].info)
     trainer = Trainer(
