@@ -41,14 +41,14 @@ def stop_within(patch, stage, epoch):
 
 def stop_before(patch, stage):
     """Ends the search where the given stage would begin."""
-    original = Search.train
+    original = Search._run
 
     def wrapped(self, name, *args, **kwargs):
         if name == stage:
             raise Stop
         return original(self, name, *args, **kwargs)
 
-    patch.setattr(Search, 'train', wrapped)
+    patch.setattr(Search, '_run', wrapped)
 
 
 RESUME = {
