@@ -18,7 +18,7 @@ from torch_geometric.typing import Adj
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.interactions import Interaction, InteractionSet
-from pyg_featgraph.nn.areas import warn_if_chance_on
+from pyg_featgraph.nn.chance import warn_if_chance_on
 from pyg_featgraph.nn.config import (
     Configurable,
     Rule,
@@ -320,9 +320,10 @@ class FieldModel(Configurable, torch.nn.Module):
         :obj:`members`, :obj:`detail["members"]` holds the lowest
         and the highest effect on the logits of one of them.
 
-        If the rows have labels, of classes or of an order, a model warns that
-        predicts 10,000 of them no better than chance would. This tells what
-        its interactions are worth only on rows that it was not trained on.
+        If the rows have labels, a model warns that predicts 10,000 of them no
+        better than chance would, or than the mean of numbers does. This tells
+        what its interactions are worth only on rows that it was not trained
+        on.
 
         Raises:
             DataError: If a candidate has a field that the model has not.

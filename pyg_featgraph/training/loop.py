@@ -16,7 +16,8 @@ from torch import Tensor
 
 from pyg_featgraph.errors import require
 from pyg_featgraph.html import html_table
-from pyg_featgraph.nn.areas import warn_if_chance
+from pyg_featgraph.nn.chance import warn_if_chance, warn_if_constant
+from pyg_featgraph.nn.logits import logits_of
 from pyg_featgraph.training.defaults import default_epochs
 from pyg_featgraph.training.options import describe
 
@@ -213,11 +214,13 @@ def _train(
 def _warn_if_chance(
     module: FieldModule, data: FieldDataModule, metrics: Mapping[str, float]
 ) -> None:
-    if 'valid_auc' not in metrics:
-        return
+    head, rows = module.model.head, 'validation rows'
     y, weight = cast(Tensor, data.valid.y), data.valid.sample_weight
-    area = metrics['valid_auc']
-    warn_if_chance(module.model.head, area, y, weight, 'validation rows')
+    if 'valid_auc' in metrics:
+        warn_if_chance(head, metrics['valid_auc'], y, weight, rows)
+    elif metrics and module.options.loss is None:
+        out = logits_of(module.model, data.valid)
+        warn_if_constant(head, out, y, weight, rows)
 
 
 def with_limit(options: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:

@@ -283,6 +283,24 @@ def test_warns_of_labels_that_are_noise(data):
         model.interactions(new, top=1)  # Without labels there is no AUC.
 
 
+@pytest.mark.parametrize('head', ['regression', 'poisson'])
+def test_warns_of_numbers_that_are_noise(head):
+    df, logit = make_table()
+    noise = np.random.default_rng(1).poisson(3.0, len(df))
+    known = logit if head == 'regression' else np.exp(logit / 4)
+    of_model = {**SMALL['model_options'], 'head': head}
+    options = {**SMALL, 'model_options': of_model}
+    model = FeatGraphRegressor(**{**options, 'max_epochs': 1})
+    with pytest.warns(UserWarning, match=r'loss of 60 validation rows .* lr'):
+        model.fit(df, noise)
+    with pytest.warns(UserWarning, match='loss of 60 rows is'):
+        model.interactions(top=1)
+    model = FeatGraphRegressor(**options)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        model.fit(df, known).interactions(top=1)
+
+
 def test_does_not_warn_of_signal(data):
     with warnings.catch_warnings():
         warnings.simplefilter('error')

@@ -93,6 +93,19 @@ class Head(Configurable, torch.nn.Module):
             - **output:** :math:`(*)` or :math:`(*, C)`
         """
 
+    def constant(
+        self, y: Tensor, weight: Tensor | None = None
+    ) -> Tensor | None:
+        r"""The output with the lowest loss of all that are the same for all
+        rows, with shape :math:`()`; none if the head does not say.
+
+        Args:
+            y (torch.Tensor): The labels, with shape :math:`(R)`.
+            weight (torch.Tensor, optional): The weights of the rows, with
+                shape :math:`(R)`. (default: all are alike)
+        """
+        return None
+
     def adapt(self, y: Tensor, weight: Tensor | None = None) -> None:
         r"""Takes from training labels what the head needs to know of them.
 

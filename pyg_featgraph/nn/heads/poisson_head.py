@@ -33,6 +33,9 @@ class PoissonHead(Head):
     def merge(self, outs: Tensor) -> Tensor:
         return outs.exp().mean(dim=0).log()
 
+    def constant(self, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        return weighted_mean(y, weight).log() - self.log_rate
+
     def adapt(self, y: Tensor, weight: Tensor | None = None) -> None:
         rate = weighted_mean(y, weight)
         # Without a single event the rate is unknown:

@@ -34,6 +34,9 @@ class RegressionHead(Head):
     def merge(self, outs: Tensor) -> Tensor:
         return outs.mean(dim=0)
 
+    def constant(self, y: Tensor, weight: Tensor | None = None) -> Tensor:
+        return (weighted_mean(y, weight) - self.mean) / self.std
+
     def adapt(self, y: Tensor, weight: Tensor | None = None) -> None:
         mean = weighted_mean(y, weight)
         std = weighted_mean((y - mean).square(), weight).sqrt()
