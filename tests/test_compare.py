@@ -245,11 +245,11 @@ def test_bad_files(change, options, message, tmp_path):
 
 
 @pytest.mark.parametrize('task', MAIN)
-def test_own_models(task, tmp_path, monkeypatch):
-    monkeypatch.setattr(ours, 'EPOCHS', 3)
+def test_own_models(task, tmp_path):
     table = make_table(tmp_path, task)
     known = registry.contestant('dnn-x8')
-    outcome = known.run(table, {'lr': 0.01, 'embedding_dim': 4}, 0)
+    few = {'lr': 0.01, 'embedding_dim': 4, 'max_epochs': 3}
+    outcome = known.run(table, few, 0)
     assert len(outcome.valid) == len(table.valid)
     p, y = outcome.test, table.labels[2]
     if task == 'regression':
@@ -264,7 +264,7 @@ def test_own_models(task, tmp_path, monkeypatch):
 
 def test_settings_of_own_models(tmp_path, monkeypatch):
     table = make_table(tmp_path, 'regression')
-    monkeypatch.setattr(ours, 'EPOCHS', 2)
+    monkeypatch.setitem(ours.TRAINER, 'max_epochs', 2)
     known = registry.contestant('fm')
     path = tmp_path / 'fm.json'
     settings.choose(path, known, table, 2, tmp_path / 'trials')

@@ -27,19 +27,18 @@ from pyg_featgraph.search.aim_options import AIMOptions
 from pyg_featgraph.search.fives import FIVESOptions
 from pyg_featgraph.training import fit, predict, split_settings, tune
 
-#: At most; all trainings stop early.
-EPOCHS = 30
-PATIENCE = 3
+#: Trainings are quiet, and else have the defaults of the library.
+TRAINER = {'enable_progress_bar': False, 'enable_model_summary': False}
 MEMBERS = 8
 
 
-def _head(table):
+def head_of(table):
     if table.task == 'multiclass':
         return MulticlassHead(table.num_classes)
     return table.task
 
 
-def _encode(table):
+def encode(table):
     encoder = FieldEncoder(table.schema).fit(table.train)
     return [encoder.transform(df) for df in table.parts]
 
@@ -52,37 +51,30 @@ def _outcome(model, table, parts):
     )
 
 
-def _training():
-    return {
-        **{'max_epochs': EPOCHS, 'patience': PATIENCE},
-        **{'enable_progress_bar': False, 'enable_model_summary': False},
-    }
-
-
 def _trained(cls, **fixed):
     """A model that is trained by `fit`, and tuned by `tune` in its default
     space.
     """
 
     def run(table, settings, seed):
-        parts = _encode(table)
+        parts = encode(table)
         of_model, of_fit = split_settings(settings)
         torch.manual_seed(seed)
-        model = cls(parts[0].info, head=_head(table), **fixed, **of_model)
+        model = cls(parts[0].info, head=head_of(table), **fixed, **of_model)
         with tempfile.TemporaryDirectory() as folder:
-            options = {**_training(), **of_fit}
+            options = {**TRAINER, **of_fit}
             fit(model, *parts[:2], directory=folder, seed=seed, **options)
         return _outcome(model, table, parts)
 
     def search(table, trials, seed, folder):
         found = tune(
-            partial(cls, head=_head(table), **fixed),
-            *_encode(table)[:2],
+            partial(cls, head=head_of(table), **fixed),
+            *encode(table)[:2],
             trials=trials,
             directory=folder,
             seed=seed,
             resume=True,
-            **_training(),
+            **TRAINER,
         )
         return found.settings, found.metrics['valid_loss']
 
@@ -93,20 +85,19 @@ def _searched(cls, search, defaults, space, **fixed):
     """A model whose edges or interactions a function of `search` chooses."""
 
     def run(table, settings, seed):
-        parts = _encode(table)
+        parts = encode(table)
         of_model, of_search = split_settings(settings)
         known = {x.name for x in dataclasses.fields(OPTIONS[search])}
         of_search |= {k: of_model.pop(k) for k in known & of_model.keys()}
         torch.manual_seed(seed)
-        model = cls(parts[0].info, head=_head(table), **fixed, **of_model)
+        model = cls(parts[0].info, head=head_of(table), **fixed, **of_model)
         with tempfile.TemporaryDirectory() as folder:
             result = search(
                 model,
                 *parts[:2],
                 directory=folder,
                 seed=seed,
-                enable_progress_bar=False,
-                enable_model_summary=False,
+                **TRAINER,
                 **of_search,
             )
         # The search of AIM makes a smaller one:
