@@ -75,12 +75,13 @@ def export(directory: str, formats: Sequence[str] = ('onnx', 'pt2')) -> None:
     from pyg_featgraph.serve import export as write
 
     encoding = Encoding.load(folder)
-    if encoding.crosses is not None:
-        raise DataError(
-            f"'{folder}' has crosses of columns, which are not exported"
-        )
-    model = _model(folder)
-    write(model, encoding.encoder, folder / 'export', tuple(formats))
+    write(
+        _model(folder),
+        encoding.encoder,
+        folder / 'export',
+        tuple(formats),
+        crosses=encoding.crosses,
+    )
     print(folder / 'export')
 
 

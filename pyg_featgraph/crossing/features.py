@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from pyg_featgraph.crossing.file import read_crosses, write_crosses
-from pyg_featgraph.crossing.fitted import Fitted
+from pyg_featgraph.crossing.fitted import Fitted, columns_of
 from pyg_featgraph.crossing.keys import (
     all_crosses,
     digest,
@@ -237,6 +237,21 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
         means = self.fitted_.means
         return self._output(X, ids, lambda fields, at: means[fields][at])
 
+    def values(self) -> Iterator[tuple[tuple[str, ...], Ids, pd.DataFrame]]:
+        r"""For each cross its fields, the keys of the values that it has in
+        the training rows, with shape :math:`(V)`, and what :meth:`transform`
+        makes of them, with shape :math:`(V + 1, \cdot)`: the last row is of
+        all others.
+        """
+        check_is_fitted(self)
+        names = iter(self.names_)
+        for fields, vocabulary in self.fitted_.crosses.items():
+            at = np.append(np.arange(len(vocabulary)), -1)
+            means = self.fitted_.means.get(fields)
+            columns = columns_of(vocabulary, at, self._encodings(), means)
+            frame = {next(names): column for column in columns}
+            yield fields, vocabulary.keys, pd.DataFrame(frame)
+
     def get_feature_names_out(
         self, input_features: Sequence[str] | None = None
     ) -> np.ndarray:
@@ -396,21 +411,10 @@ class CrossFeatures(TransformerMixin, BaseEstimator):
         """
         if self.sparse_output:
             return self.fitted_.one_hot(ids, len(X))
-        encodings = self._encodings()
-        columns: list[Any] = []
+        encodings, columns = self._encodings(), []
         for fields, vocabulary, at in self.fitted_.find(ids):
-            if 'ids' in encodings:
-                # All ids are categories, seen or not, so that tables agree:
-                every = pd.CategoricalDtype(
-                    pd.RangeIndex(vocabulary.num_ids + 1)
-                )
-                columns.append(
-                    pd.Categorical.from_codes(vocabulary.ids[at], dtype=every)
-                )
-            if means is not None:
-                columns += [*means(fields, at).T]
-            if 'count' in encodings:
-                columns.append(np.log1p(vocabulary.counts[at] - own))
+            own_means = None if means is None else means(fields, at)
+            columns += columns_of(vocabulary, at, encodings, own_means, own)
         crosses = pd.DataFrame(
             dict(zip(self.names_, columns, strict=True)), index=X.index
         )

@@ -2,10 +2,11 @@ r"""What crosses are once they are learned from training rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Self
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 from scipy.sparse import csr_array
 
 from pyg_featgraph.crossing.keys import join, num_keys
@@ -97,3 +98,35 @@ class Fitted(NamedTuple):
         column = column[kept]
         ones = np.ones(len(column))
         return csr_array((ones, column, start), (num_rows, width))
+
+
+def columns_of(
+    vocabulary: Vocabulary,
+    at: Ids,
+    encodings: Collection[str],
+    means: Floats | None,
+    own: int = 0,
+) -> list[Any]:
+    r"""The columns of a cross, of rows with some values of it.
+
+    Args:
+        vocabulary (Vocabulary): The values of the cross.
+        at (numpy.ndarray): The position of each row in it, with shape
+            :math:`(R)`.
+        encodings (set of str): What is wanted of ids and counts.
+        means (numpy.ndarray, optional): The means of each row, with shape
+            :math:`(R, C)`.
+        own (int, optional): How often a row is among those that were counted.
+            (default: :obj:`0`)
+    """
+    columns: list[Any] = []
+    if 'ids' in encodings:
+        # All ids are categories, seen or not, so that tables agree:
+        every = pd.CategoricalDtype(pd.RangeIndex(vocabulary.num_ids + 1))
+        ids = vocabulary.ids[at]
+        columns.append(pd.Categorical.from_codes(ids, dtype=every))
+    if means is not None:
+        columns += [*means.T]
+    if 'count' in encodings:
+        columns.append(np.log1p(vocabulary.counts[at] - own))
+    return columns

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,9 @@ from pyg_featgraph.serve import scorer
 from pyg_featgraph.serve.decompositions import Decomposed
 from pyg_featgraph.serve.scorer.scorer import VERSION, digest
 
+if TYPE_CHECKING:
+    from pyg_featgraph.crossing import CrossFeatures
+
 FORMATS = ('onnx', 'pt2')
 # Weights beyond go into a file next to the graph, which may have 2 GB at most:
 _LARGEST_FILE = 2**30
@@ -35,6 +39,7 @@ def export(
     folder: str | os.PathLike[str],
     formats: Sequence[str] = FORMATS,
     drop_absent: bool = False,
+    crosses: CrossFeatures | None = None,
 ) -> Path:
     r"""Writes a folder with all that it takes to score rows: the model with
     its head and the mean of its members, the encoder, and the package
@@ -70,9 +75,13 @@ def export(
         drop_absent (bool, optional): Whether missing fields are left out of
             the graphs, as :obj:`drop_absent` of the tables says that the model
             was trained with. (default: :obj:`False`)
+        crosses (CrossFeatures, optional): What has made the columns of the
+            tables that are crosses: rows are scored without them.
+            (default: :obj:`None`)
 
     Raises:
-        DataError: If the encoder is none of the tables of the model.
+        DataError: If the encoder is none of the tables of the model, or has no
+            field for a cross.
         FileExistsError: If there is something else at the place of the folder.
         ImportError: If :obj:`onnx` or :obj:`onnxscript` is not installed and
             :obj:`"onnx"` is to be written.
@@ -86,12 +95,20 @@ def export(
             'has encoded its training rows'
         )
     classes = _classes(model, encoder)
+    columns = [field.column for field in encoder.schema]
+    unused = [
+        x for x in (crosses.names_ if crosses else ()) if x not in columns
+    ]
+    if unused:
+        raise DataError(
+            f'The encoder has no fields for the crosses {sorted(unused)}'
+        )
     if 'onnx' in formats:
         require('onnx', 'serve')
         require('onnxscript', 'serve')
     with replacing_folder(folder, 'manifest.json') as temporary:
         _write_models(model, temporary, formats, drop_absent)
-        _write_encoder(encoder, temporary / 'encoder.json')
+        _write_encoder(encoder, crosses, temporary / 'encoder.json')
         _copy_scorer(temporary / 'scorer')
         manifest = {
             'version': VERSION,
@@ -176,9 +193,25 @@ def _write_models(
         )
 
 
-def _write_encoder(encoder: FieldEncoder, path: Path) -> None:
-    fields = [codec.describe() for codec in encoder.codecs]
-    text = json.dumps({'fields': fields}, separators=(',', ':'))
+def _write_encoder(
+    encoder: FieldEncoder, crosses: CrossFeatures | None, path: Path
+) -> None:
+    made: dict[str, Any] = {}
+    if crosses is not None:
+        for names, keys, frame in crosses.values():
+            members = [crosses.fitted_.codecs[x].describe() for x in names]
+            made |= {str(x): (members, keys, frame[x]) for x in frame}
+    specs = []
+    for codec in encoder.codecs:
+        spec = codec.describe()
+        if codec.field.column in made:
+            members, keys, column = made[codec.field.column]
+            ids, values = codec.encode(column)
+            spec |= {'codec': 'CrossCodec', 'members': members}
+            spec |= {'keys': keys.tolist(), 'ids': ids.tolist()}
+            spec['values'] = values.tolist()
+        specs.append(spec)
+    text = json.dumps({'fields': specs}, separators=(',', ':'))
     path.write_text(text, encoding='utf-8')
 
 

@@ -189,8 +189,8 @@ def test_what_a_folder_says(folder, scorer):
     assert manifest['inputs']['slot_index'] == ['int64', ['rows', 7]]
     assert sorted(manifest['files']) == [
         *('encoder.json', 'model.onnx', 'model.pt2'),
-        *('scorer/__init__.py', 'scorer/codecs.py', 'scorer/entries.py'),
-        'scorer/scorer.py',
+        *('scorer/__init__.py', 'scorer/codecs.py', 'scorer/crosses.py'),
+        *('scorer/entries.py', 'scorer/scorer.py'),
     ]
     assert scorer.classes == ('no', 'yes')
     assert scorer.columns == ['city', 'age', 'count', 'tags']

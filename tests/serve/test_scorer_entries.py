@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.serve.scorer.codecs import make_codec
+from pyg_featgraph.serve.scorer.crosses import make_codec
 from pyg_featgraph.serve.scorer.entries import EntryError
 
 ZONE = datetime.timezone(datetime.timedelta(hours=5, minutes=30))

@@ -58,6 +58,34 @@ class Codec:
             [1.0] + [0.0] * (self.slots - 1),
         )
 
+    @property
+    def readers(self) -> Sequence[Codec]:
+        r"""The codecs that read columns for the field: itself."""
+        return (self,)
+
+    def read(self, row: Mapping[str, Any]) -> Slots:
+        r"""The ids and values of a row.
+
+        Raises:
+            ServingError: If the field can have no such entry.
+        """
+        value = row.get(self.column)
+        try:
+            return self.one(value)
+        except EntryError as error:
+            raise row_error(self.column, 0, value, error) from None
+
+    def read_all(
+        self, columns: Mapping[str, Sequence[Any]]
+    ) -> tuple[Ids, Floats]:
+        r"""The ids and values of the columns of a table, both with shape
+        :math:`(R, L)`.
+
+        Raises:
+            ServingError: If the field cannot have one of the entries.
+        """
+        return self.many(columns[self.column])
+
     def one(self, value: Any) -> Slots:
         r"""The ids and values of an entry.
 
@@ -318,20 +346,6 @@ class VectorCodec(Codec):
         if not (np.abs(x) <= LARGEST).all():
             raise EntryError(TOO_FAR)
         return self.ids, x.tolist()
-
-
-def make_codec(spec: Mapping[str, Any], offset: int) -> Codec:
-    r"""The codec of a field.
-
-    Args:
-        spec (dict): The field, as an exported folder describes it.
-        offset (int): The first of its ids.
-    """
-    codecs: tuple[type[Codec], ...] = (
-        *(BucketCodec, CategoricalCodec, MultiCodec, NumericCodec),
-        *(PiecewiseLinearCodec, VectorCodec),
-    )
-    return {cls.__name__: cls for cls in codecs}[spec['codec']](spec, offset)
 
 
 def row_error(

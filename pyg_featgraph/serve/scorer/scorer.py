@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .codecs import ServingError, make_codec, row_error
-from .entries import EntryError
+from .codecs import ServingError
+from .crosses import make_codec
 
 #: The version of the format of a folder.
 VERSION = 1
@@ -71,8 +71,9 @@ class Scorer:
         for spec in fields['fields']:
             self._codecs.append(make_codec(spec, offset))
             offset += spec['size']
+        self._readers = [x for codec in self._codecs for x in codec.readers]
         #: The columns that the fields are read from.
-        self.columns = [*dict.fromkeys(x.column for x in self._codecs)]
+        self.columns = [*dict.fromkeys(x.column for x in self._readers)]
         #: The names of the classes, if there are some.
         self.classes: tuple[str, ...] = tuple(self.manifest['classes'])
         options = onnxruntime.SessionOptions()
@@ -148,14 +149,10 @@ class Scorer:
         self._check_row(0, row)
         index: list[int] = []
         value: list[float] = []
-        try:
-            for codec in self._codecs:
-                ids, values = codec.one(row.get(codec.column))
-                index += ids
-                value += values
-        except EntryError as error:
-            entry = row.get(codec.column)
-            raise row_error(codec.column, 0, entry, error) from None
+        for codec in self._codecs:
+            ids, values = codec.read(row)
+            index += ids
+            value += values
         return np.array([index], np.int64), np.array([value], np.float32)
 
     def _encode_columns(self, columns: Mapping[str, Sequence[Any]]) -> Inputs:
@@ -166,7 +163,7 @@ class Scorer:
         first = 0
         for codec in self._codecs:
             slots = slice(first, first + codec.slots)
-            ids, values = codec.many(columns[codec.column])
+            ids, values = codec.read_all(columns)
             index[:, slots], value[:, slots] = ids, values
             first += codec.slots
         return index, value
@@ -178,7 +175,7 @@ class Scorer:
             return False
         return not any(
             _is_list(rows[codec.column])
-            for codec in self._codecs
+            for codec in self._readers
             if not codec.takes_lists and codec.column in rows
         )
 
@@ -215,7 +212,7 @@ class Scorer:
                     f'{type(table[name]).__name__}'
                 )
             columns[name], dtype = _entries(table[name])
-            for codec in self._codecs:
+            for codec in self._readers:
                 if codec.column == name:
                     codec.check_type(columns[name], dtype)
         lengths = {name: len(column) for name, column in columns.items()}
