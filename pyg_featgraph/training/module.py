@@ -2,7 +2,6 @@ r"""What a training does with a model: steps, figures and optimizers."""
 
 from __future__ import annotations
 
-import math
 import warnings
 from copy import copy
 from typing import Any, cast
@@ -10,22 +9,20 @@ from typing import Any, cast
 import torch
 from lightning import pytorch as pl
 from torch import Tensor
-from torch.nn import ModuleDict, Parameter
+from torch.nn import ModuleDict
 from torchmetrics import MetricCollection
 
 from pyg_featgraph.data import FieldBatch
 from pyg_featgraph.nn import BinaryHead, FieldModel, Head, MulticlassHead
 from pyg_featgraph.nn.config import encode
+from pyg_featgraph.progress import say
 from pyg_featgraph.training.class_weight import class_weights
 from pyg_featgraph.training.datamodule import FieldDataModule
 from pyg_featgraph.training.finite import batch_error, check_weights
 from pyg_featgraph.training.metrics import ExactMean, figures_of
-from pyg_featgraph.training.optimizers import (
-    dense_tables,
-    make_optimizer,
-    make_scheduler,
-)
+from pyg_featgraph.training.optimizers import make_optimizer, make_scheduler
 from pyg_featgraph.training.options import TrainingOptions
+from pyg_featgraph.training.penalty import EmbeddingPenalty, is_sparse
 
 
 class FieldModule(pl.LightningModule):
@@ -57,8 +54,7 @@ class FieldModule(pl.LightningModule):
         self.options = (options or TrainingOptions()).for_model(model)
         self._set_head()
         self.class_weight: Tensor | None = None
-        self._tables: list[Parameter] = []
-        self._l2 = 0.0
+        self._penalty = EmbeddingPenalty(model, 0.0)
         chosen = MetricCollection(dict(self.options.metrics))
         self.figures = ModuleDict()
         for stage in ('valid', 'test'):
@@ -77,6 +73,8 @@ class FieldModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         data = getattr(self.trainer, 'datamodule', None)
+        if stage == 'fit' and self.trainer.is_global_zero:
+            self._tell_of_tables()
         if stage != 'fit' or not isinstance(data, FieldDataModule):
             return
         head, train = self.model.head, data.train
@@ -89,6 +87,16 @@ class FieldModule(pl.LightningModule):
                 max(head.out_channels, 2),
                 y,
                 train.sample_weight,
+            )
+
+    def _tell_of_tables(self) -> None:
+        modules = [x for x in self.model.modules() if is_sparse(x)]
+        if modules and self.model.config.get('sparse') is None:
+            sizes = [p.size() for x in modules for p in x.parameters(False)]
+            shown = ', '.join(f'{rows:,} x {size}' for rows, size in sizes)
+            say(
+                f'Large tables ({shown}) have sparse gradients and '
+                "RowWiseAdagrad; the model's sparse=False would change that"
             )
 
     def describe(self) -> dict[str, Any]:
@@ -108,9 +116,7 @@ class FieldModule(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer()
         options = self.options
-        l2 = cast(float, options.embedding_l2)
-        self._tables = dense_tables(self.model) if l2 else []
-        self._l2 = l2 / self._num_rows()
+        self._penalty = self._make_penalty(cast(float, options.embedding_l2))
         if options.scheduler is None and not options.warmup:
             return optimizer
         is_own = options.scheduler in (None, 'cosine')
@@ -129,31 +135,33 @@ class FieldModule(pl.LightningModule):
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return make_optimizer(self.model, parameters, self.options)
 
-    def _num_rows(self) -> float:
-        data = getattr(self.trainer, 'datamodule', None)
+    def _make_penalty(self, l2: float) -> EmbeddingPenalty:
+        trainer = self.trainer
+        data = getattr(trainer, 'datamodule', None)
         if isinstance(data, FieldDataModule):
-            return len(data.train)
-        self.trainer.fit_loop.setup_data()
-        loader = cast(Any, self.trainer.train_dataloader)
+            num_rows = len(data.train)
+            penalty = EmbeddingPenalty(self.model, l2 / num_rows)
+            step = data.batch_size * trainer.world_size
+            step *= trainer.accumulate_grad_batches
+            penalty.count(data.train, min(step, num_rows))
+            return penalty
+        trainer.fit_loop.setup_data()
+        loader = cast(Any, trainer.train_dataloader)
         try:
-            return len(loader.dataset)
+            return EmbeddingPenalty(self.model, l2 / len(loader.dataset))
         except (AttributeError, TypeError):
-            if self._tables:
+            if EmbeddingPenalty(self.model, l2).has_dense:
                 warnings.warn(
                     "'embedding_l2' has no effect, since the loader does not "
                     'tell how many rows there are (loader.dataset has no len)',
                     stacklevel=2,
                 )
-            return math.inf
+            return EmbeddingPenalty(self.model, 0.0)
 
     def on_before_optimizer_step(
         self, optimizer: torch.optim.Optimizer
     ) -> None:
-        # In the gradients, and not a decay apart from them as that of AdamW,
-        # which would shrink all ids alike, however many rows they have:
-        for p in self._tables:
-            if p.grad is not None:
-                p.grad.add_(p.detach(), alpha=self._l2)
+        self._penalty.add()
 
     def loss(self, batch: FieldBatch) -> Tensor:
         r"""The mean loss of a batch, which training lowers."""

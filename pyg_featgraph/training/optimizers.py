@@ -8,16 +8,14 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch.nn import Embedding, Module, Parameter
+from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from pyg_featgraph.nn import FieldModel, FirstOrder, NodeEmbedding
-from pyg_featgraph.optim import JointOptimizer
+from pyg_featgraph.nn import FieldModel, FirstOrder
+from pyg_featgraph.optim import JointOptimizer, RowWiseAdagrad
 from pyg_featgraph.training.options import TrainingOptions
-
-#: What has a vector, or a weight, for each id.
-TABLES = (NodeEmbedding, Embedding)
+from pyg_featgraph.training.penalty import TABLES, is_sparse
 
 
 def make_optimizer(
@@ -27,8 +25,8 @@ def make_optimizer(
     *others: Optimizer,
 ) -> Optimizer:
     r"""The optimizer of some parameters of a model: the one of the options,
-    joined by :class:`torch.optim.SparseAdam` for those with sparse gradients,
-    and by others.
+    joined by :class:`~pyg_featgraph.optim.RowWiseAdagrad` for those with sparse
+    gradients, and by others.
     """
     dense, tables = parameter_groups(model, parameters, options)
     lr = cast(float, options.lr)
@@ -38,7 +36,7 @@ def make_optimizer(
         kwargs = {'lr': lr, **options.optimizer_options}
         parts.append(make(dense, **kwargs))
     if tables:
-        parts.append(torch.optim.SparseAdam(tables, lr=lr))
+        parts.append(RowWiseAdagrad(tables, lr=lr))
     return parts[0] if len(parts) == 1 else JointOptimizer(parts)
 
 
@@ -62,35 +60,25 @@ def parameter_groups(
         if id(p) not in wanted:
             continue
         module = model.get_submodule(name.rpartition('.')[0])
-        is_table = isinstance(module, TABLES)
-        is_sparse = is_table and bool(module.sparse)
+        has_rows = is_sparse(module)
         decays = (
-            not is_table
+            not isinstance(module, TABLES)
             and id(p) not in spared
             and _is_matrix(f'{type(module).__name__}.{name}', p)
         )
         scale = linear.get(id(p), 1.0)
-        key = (is_sparse, scale, options.weight_decay if decays else 0.0)
+        if has_rows:
+            scale *= options.sparse_scale
+        key = (has_rows, scale, options.weight_decay if decays else 0.0)
         groups.setdefault(key, []).append(p)
     dense, tables = [], []
-    for (is_sparse, scale, decay), members in groups.items():
+    for (has_rows, scale, decay), members in groups.items():
         group = {'params': members, 'lr': scale * cast(float, options.lr)}
-        if is_sparse:
+        if has_rows:
             tables.append(group)
         else:
             dense.append({**group, 'weight_decay': decay})
     return dense, tables
-
-
-def dense_tables(model: Module) -> list[Parameter]:
-    r"""The tables of a model that are learned by dense gradients."""
-    return [
-        p
-        for module in model.modules()
-        if isinstance(module, TABLES)
-        for p in module.parameters(recurse=False)
-        if p.requires_grad and not module.sparse
-    ]
 
 
 def make_scheduler(

@@ -28,6 +28,7 @@ LOWER_IS_BETTER = ('loss', 'rmse', 'deviance')
 NOT_NEGATIVE = (
     'lr',
     'linear_scale',
+    'sparse_scale',
     'weight_decay',
     'embedding_l2',
     'architecture_lr',
@@ -56,12 +57,18 @@ class TrainingOptions:
         weight_decay (float, optional): The decay of weights that are matrices:
             not of embeddings, biases, norms and architecture parameters.
             (default: :obj:`0`)
+        sparse_scale (float, optional): What these rates are multiplied with
+            for tables with sparse gradients, whose steps become shorter and
+            shorter. (default: :obj:`10`)
         embedding_l2 (float, optional): The penalty of embeddings and linear
-            weights without sparse gradients: half this number times their
-            squares is added to the sum of the losses of all training rows, as
-            :obj:`1 / C` is in scikit-learn's logistic regression. Whatever
-            the optimizer, it is part of the gradients, so that an id with few
-            rows stays near zero and one with many goes where they say.
+            weights: half this number times their squares is added to the sum
+            of the losses of all training rows, as :obj:`1 / C` is in
+            scikit-learn's logistic regression. Whatever the optimizer, it is
+            part of the gradients, so that an id with few rows stays near zero
+            and one with many goes where they say. Of tables with sparse
+            gradients a step pulls only at the vectors that it has touched, the
+            more, the fewer rows have them: as much as all steps in between
+            would. That needs the counts of a :class:`FieldDataModule`.
             (default: what suits the model, see :attr:`FieldModel.embedding_l2
             <pyg_featgraph.nn.FieldModel>`)
         architecture_lr (float, optional): If given, the architecture
@@ -74,7 +81,8 @@ class TrainingOptions:
         optimizer (str or callable, optional): The optimizer, by its name in
             :mod:`torch.optim`. Decay is decoupled from the gradients in
             :obj:`"AdamW"`, and an L2 penalty in :obj:`"Adam"`. Tables with
-            sparse gradients have :class:`torch.optim.SparseAdam` anyway.
+            sparse gradients, as models give large ones, have
+            :class:`~pyg_featgraph.optim.RowWiseAdagrad` anyway.
             (default: :obj:`"AdamW"`)
         optimizer_options (dict, optional): Its further arguments.
             (default: none)
@@ -130,6 +138,7 @@ class TrainingOptions:
     batch_size: int | None = None
     lr: float | None = None
     linear_scale: float | None = 150.0
+    sparse_scale: float = 10.0
     weight_decay: float = 0.0
     embedding_l2: float | None = None
     architecture_lr: float | None = None

@@ -70,7 +70,7 @@ def test_options_are_captured():
 def test_options_of_a_subclass_are_its_own(info):
     assert LibraryLR(info).config == {
         'shrinkage': 0.0,
-        'sparse': False,
+        'sparse': None,
         'head': 'binary',
         'members': 1,
         'field_dropout': 0.0,

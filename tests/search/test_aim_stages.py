@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn import AIM, Nodes
 from pyg_featgraph.nn.gates import shared_gates
-from pyg_featgraph.optim import GRDA
+from pyg_featgraph.optim import GRDA, RowWiseAdagrad
 from pyg_featgraph.search import (
     AIMOptions,
     Search,
@@ -176,8 +176,8 @@ def test_a_search_with_sparse_tables(parts, tmp_path):
         make(parts, sparse=True), *parts, callbacks=[Watch()], **options
     )
     assert seen == [
-        [GRDA, torch.optim.AdamW, torch.optim.SparseAdam],
-        [torch.optim.AdamW, torch.optim.SparseAdam],
+        [GRDA, torch.optim.AdamW, RowWiseAdagrad],
+        [torch.optim.AdamW, RowWiseAdagrad],
     ]
     assert len(result.interactions) > 0
 

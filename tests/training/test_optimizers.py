@@ -18,7 +18,7 @@ from pyg_featgraph.nn import (
     FiGNN,
     GraphFM,
 )
-from pyg_featgraph.optim import JointOptimizer
+from pyg_featgraph.optim import JointOptimizer, RowWiseAdagrad
 from pyg_featgraph.training import (
     FieldModule,
     TrainingOptions,
@@ -186,7 +186,7 @@ def test_rows_that_are_not_counted_are_told(parts, tmp_path):
             enable_model_summary=False,
         )
         trainer.fit(module, loader, loader)
-        return module._l2
+        return module._penalty.l2
 
     with pytest.warns(UserWarning, match='embedding_l2'):
         assert gradients(Stream()) == 0
@@ -246,6 +246,8 @@ def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
         rates = {id(p): g['lr'] for x in groups for g in x for p in g['params']}
         for name, p in model.named_parameters():
             rate = 0.06 if name.startswith('linear.') else 0.02
+            is_table = name in ('embedding.weight', 'linear.table.weight')
+            rate *= 10 if sparse and is_table else 1
             assert rates[id(p)] == pytest.approx(rate), name
     # A step of Adam is as long as its rate:
     model = LR(parts[0].info)
@@ -269,7 +271,7 @@ def test_sparse_tables_have_an_optimizer_of_their_own(parts, tmp_path):
     (optimizer,) = watch.trainer.optimizers
     assert [type(x) for x in optimizer.parts] == [
         torch.optim.AdamW,
-        torch.optim.SparseAdam,
+        RowWiseAdagrad,
     ]
     owned = [p for g in optimizer.param_groups for p in g['params']]
     assert len(owned) == len(list(model.parameters()))

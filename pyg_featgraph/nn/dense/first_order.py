@@ -24,7 +24,7 @@ class FirstOrder(torch.nn.Module):
         out_channels (int, optional): The number :math:`C` of outputs.
             (default: :obj:`1`)
         sparse (bool, optional): Whether the table has sparse gradients.
-            (default: :obj:`False`)
+            (default: if it is large)
         members (int, optional): The number of members of the model.
             (default: :obj:`1`)
         shrinkage (float, optional): See
@@ -35,7 +35,7 @@ class FirstOrder(torch.nn.Module):
         self,
         info: FieldInfo,
         out_channels: int = 1,
-        sparse: bool = False,
+        sparse: bool | None = None,
         members: int = 1,
         shrinkage: float = 0.0,
     ) -> None:

@@ -1,6 +1,6 @@
 r"""Modules that turn ids and values into node vectors."""
 
-from pyg_featgraph.nn.embedding.base import NodeEmbedding
+from pyg_featgraph.nn.embedding.base import NodeEmbedding, is_large
 from pyg_featgraph.nn.embedding.field_embedding import FieldEmbedding
 from pyg_featgraph.nn.embedding.member_scale import MemberScale
 from pyg_featgraph.nn.embedding.ragged_embedding import RaggedEmbedding
@@ -12,4 +12,5 @@ __all__ = [
     'NodeEmbedding',
     'RaggedEmbedding',
     'ShrunkEmbedding',
+    'is_large',
 ]

@@ -6,11 +6,29 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch_geometric.data import Data
 
 from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.nn.embedding.member_scale import MemberScale
 from pyg_featgraph.nn.layout import Nodes
+
+
+#: From how many numbers on a table of vectors is large.
+LARGE = 2**22
+
+
+def is_large(num_rows: int, num_columns: int) -> bool:
+    r"""Whether a table has so many numbers that its gradients are better
+    sparse, unless something else is asked for. From 4,194,304 numbers on (16
+    for each of 262,144 ids, say) a step of AdamW on all of them takes several
+    times as long as one on those that a batch has.
+
+    Args:
+        num_rows (int): The number of vectors.
+        num_columns (int): The size of each.
+    """
+    return num_rows * num_columns >= LARGE
 
 
 class NodeEmbedding(torch.nn.Module, ABC):
@@ -102,6 +120,15 @@ class NodeEmbedding(torch.nn.Module, ABC):
 
         Args:
             data (FieldTable): The training rows.
+        """
+
+    @abstractmethod
+    def by_table(self, values: Tensor) -> list[tuple[Parameter, Tensor]]:
+        r"""The tables that are learned, each with the values of its rows.
+
+        Args:
+            values (torch.Tensor): A number for each id, with shape
+                :math:`(T)`.
         """
 
     @property

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn.embedding.base import NodeEmbedding
+from pyg_featgraph.nn.embedding.base import NodeEmbedding, is_large
 
 
 class FieldEmbedding(NodeEmbedding):
@@ -30,7 +30,8 @@ class FieldEmbedding(NodeEmbedding):
             (default: :obj:`0.1`)
         sparse (bool, optional): Whether gradients hold only the vectors that
             a batch has touched; they need an optimizer such as
-            :class:`torch.optim.SparseAdam`. (default: :obj:`False`)
+            :class:`~pyg_featgraph.optim.RowWiseAdagrad`. (default: if the table
+            :func:`~pyg_featgraph.nn.embedding.is_large`)
         members (int, optional): The number of members of the model, see
             :class:`~pyg_featgraph.nn.NodeEmbedding`. (default: :obj:`1`)
 
@@ -47,11 +48,13 @@ class FieldEmbedding(NodeEmbedding):
         info: FieldInfo,
         embedding_dim: int,
         std: float = 0.1,
-        sparse: bool = False,
+        sparse: bool | None = None,
         members: int = 1,
     ) -> None:
         super().__init__(info, embedding_dim, members)
         self.std = std
+        if sparse is None:
+            sparse = is_large(info.num_embeddings, embedding_dim)
         self.sparse = sparse
         self.weight = Parameter(torch.empty(info.num_embeddings, embedding_dim))
         self.register_buffer('slot_field', info.slot_field, persistent=False)
@@ -75,6 +78,9 @@ class FieldEmbedding(NodeEmbedding):
     def _look_up(self, index: Tensor, value: Tensor) -> Tensor:
         x = F.embedding(index, self.weight, sparse=self.sparse)
         return x * value.unsqueeze(-1)
+
+    def by_table(self, values: Tensor) -> list[tuple[Parameter, Tensor]]:
+        return [(self.weight, values)]
 
     @property
     def dims(self) -> list[list[int]]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.nn.embedding.base import NodeEmbedding
+from pyg_featgraph.nn.embedding.base import NodeEmbedding, is_large
 
 
 class RaggedEmbedding(NodeEmbedding):
@@ -30,7 +31,7 @@ class RaggedEmbedding(NodeEmbedding):
         std (float, optional): The standard deviation of the initial tables.
             (default: :obj:`0.1`)
         sparse (bool, optional): Whether gradients hold only the vectors that
-            a batch has touched. (default: :obj:`False`)
+            a batch has touched. (default: if a table is large)
         members (int, optional): The number of members of the model, see
             :class:`~pyg_featgraph.nn.NodeEmbedding`. (default: :obj:`1`)
 
@@ -54,7 +55,7 @@ class RaggedEmbedding(NodeEmbedding):
         embedding_dim: int,
         dims: Sequence[Sequence[int]],
         std: float = 0.1,
-        sparse: bool = False,
+        sparse: bool | None = None,
         members: int = 1,
     ) -> None:
         super().__init__(info, embedding_dim, members)
@@ -77,12 +78,13 @@ class RaggedEmbedding(NodeEmbedding):
             [i for i, kept in enumerate(self.dims) if len(kept) == size]
             for size in sizes
         ]
-        self.tables: Any = torch.nn.ModuleList(
-            torch.nn.Embedding(
-                sum(info.sizes[i] for i in group), size, sparse=sparse
+        self.tables: Any = torch.nn.ModuleList()
+        for size, group in zip(sizes, self.groups, strict=True):
+            num_ids = sum(info.sizes[i] for i in group)
+            chosen = is_large(num_ids, size) if sparse is None else sparse
+            self.tables.append(
+                torch.nn.Embedding(num_ids, size, sparse=chosen)
             )
-            for size, group in zip(sizes, self.groups, strict=True)
-        )
         # What is subtracted from the ids of a field in its table, the group
         # of each field, and its place in it:
         shift = torch.zeros(info.num_fields, dtype=torch.long)
@@ -116,6 +118,13 @@ class RaggedEmbedding(NodeEmbedding):
         super().reset_parameters()
         for table in self.tables:
             torch.nn.init.normal_(table.weight, std=self.std)
+
+    def by_table(self, values: Tensor) -> list[tuple[Parameter, Tensor]]:
+        parts = values.split(self.info.sizes)
+        return [
+            (table.weight, torch.cat([parts[i] for i in group]))
+            for table, group in zip(self.tables, self.groups, strict=True)
+        ]
 
     @property
     def dims(self) -> list[list[int]]:

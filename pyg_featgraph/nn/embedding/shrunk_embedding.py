@@ -28,7 +28,7 @@ class ShrunkEmbedding(FieldEmbedding):
         std (float, optional): The standard deviation of the initial
             parameters. (default: :obj:`0.1`)
         sparse (bool, optional): Whether gradients hold only the vectors that
-            a batch has touched. (default: :obj:`False`)
+            a batch has touched. (default: if a table is large)
         members (int, optional): The number of members of the model.
             (default: :obj:`1`)
 
@@ -45,7 +45,7 @@ class ShrunkEmbedding(FieldEmbedding):
         embedding_dim: int,
         shrinkage: float,
         std: float = 0.1,
-        sparse: bool = False,
+        sparse: bool | None = None,
         members: int = 1,
     ) -> None:
         super().__init__(info, embedding_dim, std, sparse, members)

@@ -109,7 +109,7 @@ class AIM(FieldModel):
             :obj:`eps`, interactions begin near zero instead of as noise.
             (default: :obj:`0.01`)
         sparse (bool, optional): Whether the tables have sparse gradients.
-            (default: :obj:`False`)
+            (default: if they are large)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
         members (int, optional): The number of members, see
@@ -142,7 +142,7 @@ class AIM(FieldModel):
         dropout: float = 0.0,
         eps: float = 1e-3,
         embedding_std: float = 0.01,
-        sparse: bool = False,
+        sparse: bool | None = None,
         head: str | Head = 'binary',
         members: int = 1,
         field_dropout: float = 0.0,

@@ -86,7 +86,7 @@ class FIVES(FieldModel):
             node vectors. Products of :math:`K` of them should not vanish.
             (default: :obj:`0.3`)
         sparse (bool, optional): Whether the table has sparse gradients.
-            (default: :obj:`False`)
+            (default: if it is large)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
         members (int, optional): The number of members, see
@@ -115,7 +115,7 @@ class FIVES(FieldModel):
         readout: str = 'mean',
         dropout: float = 0.0,
         embedding_std: float = 0.3,
-        sparse: bool = False,
+        sparse: bool | None = None,
         head: str | Head = 'binary',
         members: int = 1,
         field_dropout: float = 0.0,

@@ -30,7 +30,7 @@ class FM(FieldModel):
         embedding_std (float, optional): The standard deviation of the
             initial node vectors. (default: :obj:`0.01`)
         sparse (bool, optional): Whether the tables have sparse gradients.
-            (default: :obj:`False`)
+            (default: if they are large)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
         members (int, optional): The number of members, see
@@ -44,7 +44,7 @@ class FM(FieldModel):
         info: FieldInfo,
         embedding_dim: int = 16,
         embedding_std: float = 0.01,
-        sparse: bool = False,
+        sparse: bool | None = None,
         head: str | Head = 'binary',
         members: int = 1,
         field_dropout: float = 0.0,

@@ -70,7 +70,7 @@ class GraphFM(FieldModel):
             initial node vectors; the released code has 0.01.
             (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
-            (default: :obj:`False`)
+            (default: if it is large)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
         members (int, optional): The number of members, see
@@ -101,7 +101,7 @@ class GraphFM(FieldModel):
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
         embedding_std: float = 0.1,
-        sparse: bool = False,
+        sparse: bool | None = None,
         head: str | Head = 'binary',
         members: int = 1,
         field_dropout: float = 0.0,

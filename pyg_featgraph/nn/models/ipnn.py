@@ -51,7 +51,7 @@ class IPNN(FieldModel):
         embedding_std (float, optional): The standard deviation of the
             initial node vectors. (default: :obj:`0.1`)
         sparse (bool, optional): Whether the table has sparse gradients.
-            (default: :obj:`False`)
+            (default: if it is large)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
         members (int, optional): The number of members, see
@@ -73,7 +73,7 @@ class IPNN(FieldModel):
         dropout: float = 0.0,
         norm: str | None = None,
         embedding_std: float = 0.1,
-        sparse: bool = False,
+        sparse: bool | None = None,
         head: str | Head = 'binary',
         members: int = 1,
         field_dropout: float = 0.0,

@@ -26,7 +26,7 @@ class LR(FieldModel):
     Args:
         info (FieldInfo): The layout of the fields.
         sparse (bool, optional): Whether the table has sparse gradients.
-            (default: :obj:`False`)
+            (default: if it is large)
         head (str or Head, optional): What the outputs mean, see
             :func:`~pyg_featgraph.nn.make_head`. (default: :obj:`"binary"`)
         members (int, optional): The number of members, see
@@ -45,7 +45,7 @@ class LR(FieldModel):
     def __init__(
         self,
         info: FieldInfo,
-        sparse: bool = False,
+        sparse: bool | None = None,
         head: str | Head = 'binary',
         members: int = 1,
         field_dropout: float = 0.0,
