@@ -47,6 +47,38 @@ def mean_auc(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     return torch.stack(areas).mean()
 
 
+def grouped_auc(scores: Tensor, y: Tensor, group: Tensor) -> Tensor:
+    r"""The mean of the AUC of groups of rows, by their numbers of rows; groups
+    with a single class do not count, and without any others it is NaN.
+
+    Args:
+        scores (torch.Tensor): The scores, with shape :math:`(R)`.
+        y (torch.Tensor): The labels 0 and 1, with shape :math:`(R)`.
+        group (torch.Tensor): The group of each row, integers with shape
+            :math:`(R)`.
+    """
+    groups, group = torch.unique(group, return_inverse=True)
+    values, value = torch.unique(scores, return_inverse=True)
+    # What stands together: equal scores of a group, in their order.
+    key, place = torch.unique(group * len(values) + value, return_inverse=True)
+    owner = key // max(len(values), 1)
+    positive = (y > 0.5).to(scores)
+    zero = scores.new_zeros(len(key))
+    positives = zero.index_add(0, place, positive)
+    negatives = zero.index_add(0, place, 1 - positive)
+    none = scores.new_zeros(len(groups))
+    total = torch.stack(
+        [none.index_add(0, owner, x) for x in (positives, negatives)]
+    )
+    # Of the negatives of the group with a lower score, and with the same one:
+    before = total[1].cumsum(0) - total[1]
+    below = negatives.cumsum(0) - negatives - before[owner]
+    pairs = none.index_add(0, owner, (below + negatives / 2) * positives)
+    area = pairs / total.prod(dim=0)
+    size = total.sum(dim=0) * (total.prod(dim=0) > 0)
+    return (area.nan_to_num() * size).sum() / size.sum()
+
+
 def concordance(scores: Tensor, y: Tensor, weight: Tensor) -> Tensor:
     r"""The share of pairs of rows with different labels, by the product of
     their weights, that scores put in the right order, ties counting half; of

@@ -88,16 +88,17 @@ class RowWiseAdagrad(Optimizer):
         for group in self.param_groups:
             for param in group['params']:
                 if param.grad is not None:
-                    self._step(param, group)
+                    self._step(param, param.grad, group)
         return loss
 
-    def _step(self, param: Parameter, group: dict[str, Any]) -> None:
+    def _step(
+        self, param: Parameter, grad: Tensor, group: dict[str, Any]
+    ) -> None:
         state, rows = self.state[param], _num_rows(param)
         if not state:
             # Of the type of the parameter, as a state dict would make it:
             state['sum'] = param.new_zeros(rows)
         table, total = param.view(rows, -1), state['sum']
-        grad = param.grad
         if grad.is_sparse:
             grad = grad.coalesce()
             index, values = grad.indices()[0], grad.values()

@@ -23,6 +23,7 @@ from pyg_featgraph.training.metrics import ExactMean, figures_of
 from pyg_featgraph.training.optimizers import make_optimizer, make_scheduler
 from pyg_featgraph.training.options import TrainingOptions
 from pyg_featgraph.training.penalty import EmbeddingPenalty, is_sparse
+from pyg_featgraph.training.row_metrics import RowMetric
 
 
 class FieldModule(pl.LightningModule):
@@ -55,12 +56,23 @@ class FieldModule(pl.LightningModule):
         self._set_head()
         self.class_weight: Tensor | None = None
         self._penalty = EmbeddingPenalty(model, 0.0)
-        chosen = MetricCollection(dict(self.options.metrics))
+        # Those that look at the rows are updated with them:
+        of_rows, others = [
+            MetricCollection(
+                {
+                    name: metric
+                    for name, metric in self.options.metrics.items()
+                    if isinstance(metric, RowMetric) == looks
+                }
+            )
+            for looks in (True, False)
+        ]
         self.figures = ModuleDict()
         for stage in ('valid', 'test'):
             self.figures[f'{stage}_loss'] = ExactMean()
             self.figures[f'{stage}_own'] = ModuleDict(figures_of(model.head))
-            self.figures[stage] = chosen.clone(f'{stage}_')
+            self.figures[stage] = others.clone(f'{stage}_')
+            self.figures[f'{stage}_rows'] = of_rows.clone(f'{stage}_')
 
     def _set_head(self) -> None:
         head, options = cast(Any, self.model.head), self.options
@@ -244,11 +256,13 @@ class FieldModule(pl.LightningModule):
             figure.update(predicted if figure.predicts else out, y, weight)
         classes = y.long() if _has_classes(head) else y
         figures[stage].update(predicted, classes)
+        figures[f'{stage}_rows'].update(predicted, classes, batch)
         options = {'prog_bar': True, 'batch_size': batch.num_graphs}
         self.log(f'{stage}_loss', figures[f'{stage}_loss'], **options)
         for name, figure in figures[f'{stage}_own'].items():
             self.log(f'{stage}_{name}', figure, **options)
-        self.log_dict(figures[stage], **options)
+        for chosen in (figures[stage], figures[f'{stage}_rows']):
+            self.log_dict(chosen, **options)
 
     def _cast(self, batch: FieldBatch) -> None:
         # A model of another precision computes with numbers of it:

@@ -114,12 +114,15 @@ class TrainingOptions:
             (default: :obj:`None`)
         metrics (dict, optional): Metrics of :obj:`torchmetrics` that are
             reported beside those of the head, by name. They see what the head
-            predicts, and no weights of rows. (default: none)
+            predicts, and no weights of rows; a
+            :class:`~pyg_featgraph.training.RowMetric` also sees the rows.
+            (default: none)
         monitor (str, optional): The figure that decides which epoch is the
             best, *e.g.*, :obj:`"valid_auc"`; any that is logged.
             (default: :obj:`"valid_loss"`, for rankings :obj:`"valid_auc"`)
         mode (str, optional): Whether its :obj:`"min"` or :obj:`"max"` is best.
-            (default: :obj:`"min"` of what ends in :obj:`loss`, :obj:`rmse` or
+            (default: what one of the :obj:`metrics` says of itself; else
+            :obj:`"min"` of what ends in :obj:`loss`, :obj:`rmse` or
             :obj:`deviance`)
         early_stopping (bool, optional): If set to :obj:`False`, all epochs are
             run, and the last one is kept instead of the best one.
@@ -166,8 +169,7 @@ class TrainingOptions:
         self._check_positive('batch_size', 'patience', 'save_steps')
         self._check_choice('scheduler_interval', 'epoch', 'step')
         if self.mode is None and self.monitor is not None:
-            mode = 'min' if self.monitor.endswith(LOWER_IS_BETTER) else 'max'
-            object.__setattr__(self, 'mode', mode)
+            object.__setattr__(self, 'mode', self._mode_of(self.monitor))
         self._check_choice('mode', None, 'min', 'max')
         for name in NOT_NEGATIVE:
             value = getattr(self, name)
@@ -188,6 +190,17 @@ class TrainingOptions:
                 'With early_stopping=False all epochs are run: there is no '
                 f"'patience' (got {self.patience})"
             )
+
+    def _mode_of(self, monitor: str) -> str:
+        metric = self.metrics.get(monitor.removeprefix('valid_'))
+        if metric is None:
+            return 'min' if monitor.endswith(LOWER_IS_BETTER) else 'max'
+        if metric.higher_is_better is None:
+            raise ValueError(
+                f"'{monitor}' does not say whether high or low is best: set "
+                "mode='max' or mode='min'"
+            )
+        return 'max' if metric.higher_is_better else 'min'
 
     def _check_positive(self, *names: str) -> None:
         for name in names:

@@ -97,9 +97,7 @@ class EmbeddingPenalty:
 
 def is_sparse(module: Module) -> bool:
     r"""Whether a table has sparse gradients."""
-    return isinstance(module, TABLES) and bool(
-        getattr(module, 'sparse', False)
-    )
+    return isinstance(module, TABLES) and bool(getattr(module, 'sparse', False))
 
 
 def touched_share(data: FieldTable, num_rows: int) -> Tensor:

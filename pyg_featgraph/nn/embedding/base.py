@@ -13,7 +13,6 @@ from pyg_featgraph.data import FieldBatch, FieldInfo, FieldTable
 from pyg_featgraph.nn.embedding.member_scale import MemberScale
 from pyg_featgraph.nn.layout import Nodes
 
-
 #: From how many numbers on a table of vectors is large.
 LARGE = 2**22
 

@@ -82,9 +82,7 @@ class RaggedEmbedding(NodeEmbedding):
         for size, group in zip(sizes, self.groups, strict=True):
             num_ids = sum(info.sizes[i] for i in group)
             chosen = is_large(num_ids, size) if sparse is None else sparse
-            self.tables.append(
-                torch.nn.Embedding(num_ids, size, sparse=chosen)
-            )
+            self.tables.append(torch.nn.Embedding(num_ids, size, sparse=chosen))
         # What is subtracted from the ids of a field in its table, the group
         # of each field, and its place in it:
         shift = torch.zeros(info.num_fields, dtype=torch.long)
