@@ -164,7 +164,8 @@ def _train(
         trainer = _make_trainer(
             directory, module, state, SealedCheckpointIO(), trainer_options
         )
-        resumes = record is not None and state.last.exists()
+        # Others may not have removed yet what an earlier run has left:
+        resumes = record is not None and record.goes_on and state.last.exists()
         if resumes and state.best.exists():
             # Damage shows now, and not when everything else is done:
             SealedCheckpointIO().load_checkpoint(state.best)

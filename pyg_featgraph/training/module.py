@@ -18,6 +18,12 @@ from pyg_featgraph.nn.config import encode
 from pyg_featgraph.progress import say
 from pyg_featgraph.training.class_weight import class_weights
 from pyg_featgraph.training.datamodule import FieldDataModule
+from pyg_featgraph.training.distributed import (
+    average_rows,
+    begin_alike,
+    leave_out,
+    sparse_parameters,
+)
 from pyg_featgraph.training.finite import batch_error, check_weights
 from pyg_featgraph.training.metrics import ExactMean, figures_of
 from pyg_featgraph.training.optimizers import make_optimizer, make_scheduler
@@ -56,6 +62,7 @@ class FieldModule(pl.LightningModule):
         self._set_head()
         self.class_weight: Tensor | None = None
         self._penalty = EmbeddingPenalty(model, 0.0)
+        leave_out(self)
         # Those that look at the rows are updated with them:
         of_rows, others = [
             MetricCollection(
@@ -170,9 +177,15 @@ class FieldModule(pl.LightningModule):
                 )
             return EmbeddingPenalty(self.model, 0.0)
 
+    def on_fit_start(self) -> None:
+        if self.trainer.world_size > 1:
+            begin_alike(sparse_parameters(self.model).values())
+
     def on_before_optimizer_step(
         self, optimizer: torch.optim.Optimizer
     ) -> None:
+        if self.trainer.world_size > 1:
+            average_rows(sparse_parameters(self.model).values())
         self._penalty.add()
 
     def loss(self, batch: FieldBatch) -> Tensor:

@@ -63,6 +63,8 @@ class RunRecord:
         values = {'version': pyg_featgraph.__version__, **fingerprint}
         self.fingerprint = json.loads(json.dumps(values))
         self.result: dict[str, Any] | None = None
+        #: Whether the run in the directory goes on.
+        self.goes_on = False
         self._resume = resume
         self._parts = tuple(parts)
         self._leads = leads
@@ -71,6 +73,9 @@ class RunRecord:
 
     def __enter__(self) -> RunRecord:
         if not self._leads:
+            # All processes go on, or none:
+            if self._resume and self._path.exists():
+                self._take_up()
             return self
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
@@ -127,6 +132,7 @@ class RunRecord:
                 'resume=False'
             )
         self.result = values['result']
+        self.goes_on = True
 
     def _write(self) -> None:
         values = {'fingerprint': self.fingerprint, 'result': self.result}

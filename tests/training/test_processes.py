@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import distributed
 import numpy as np
 import pytest
 import torch
@@ -92,39 +93,49 @@ def test_loader_leaves_the_generator_of_everybody(table):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('kind', ['fit', 'bilevel'])
-def test_two_processes_are_as_good_as_one(kind, tmp_path):
-    script = Path(__file__).with_name('distributed.py')
+TORCHRUN = ('-m', 'torch.distributed.run', '--standalone', '--nproc-per-node')
+
+
+def start(folder, kind, *options, by_torchrun=True):
+    """Trains in two processes, which are started by torchrun or by Lightning;
+    what each of them says, if they come to an end.
+    """
+    script = str(Path(__file__).with_name('distributed.py'))
+    launcher = (*TORCHRUN, '2') if by_torchrun else ()
     root = Path(pyg_featgraph.__file__).parents[1]
-    outs = {}
-    for num in (1, 2):
-        folder = tmp_path / str(num)
-        done = subprocess.run(
-            [sys.executable, script, folder, kind, str(num)],
-            env={
-                **os.environ,
-                'PYTHONPATH': str(root),
-                'OMP_NUM_THREADS': '1',
-                'MASTER_PORT': str(29500 + os.getpid() % 1000),
-            },
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        outs[num] = [
-            json.loads((folder / f'rank-{rank}.out').read_text())
-            for rank in range(num)
-        ]
-    (alone,), both = outs[1], outs[2]
+    done = subprocess.run(
+        [sys.executable, *launcher, script, folder, kind, '2', *options],
+        env={
+            **os.environ,
+            'PYTHONPATH': str(root),
+            'OMP_NUM_THREADS': '1',
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    outs = sorted(Path(folder).glob('rank-*.out'))
+    return done, [json.loads(path.read_text()) for path in outs]
+
+
+def assert_as_good(alone, both):
+    """Sums of the same numbers in another order: a step of Adam is about as
+    long as its rate of 0.01, whatever the size of a gradient, and single
+    precision tells signs of sums apart that are a 10^-5 of their terms.
+    """
+    assert len(both) == 2
     for one in both:
+        assert one['metrics'].keys() == alone['metrics'].keys()
         for name, value in alone['metrics'].items():
-            assert one['metrics'][name] == pytest.approx(value, abs=1e-4)
+            assert one['metrics'][name] == pytest.approx(value, abs=1e-4), name
         for name, value in alone['weights'].items():
             np.testing.assert_allclose(
                 one['weights'][name], value, atol=1e-4, err_msg=name
             )
+    # Among themselves they agree to the last bit:
+    assert both[0]['weights'] == both[1]['weights']
+    assert both[0]['metrics'] == both[1]['metrics']
     # Two epochs of training; validation follows each, and comes at the end:
     for name, size, times in (
         ('train', alone['sizes'][0], 2),
@@ -136,3 +147,45 @@ def test_two_processes_are_as_good_as_one(kind, tmp_path):
             assert (np.bincount(numbers, minlength=size) == times).all()
         shares = [len(x['seen'][name]) for x in both]
         assert abs(shares[0] - shares[1]) <= times
+
+
+def test_two_processes_are_as_good_as_one(tmp_path):
+    """With sparse gradients, and metrics of groups and slices."""
+    alone = distributed.main(tmp_path, 'sparse', 1)
+    names = ('valid_gauc', 'valid_ece', 'valid_slice', 'valid_auc')
+    assert len({alone['metrics'][name] for name in names}) == len(names)
+    done, both = start(tmp_path / 'two', 'sparse')
+    assert done.returncode == 0, done.stderr
+    assert_as_good(alone, both)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['fit', 'bilevel', 'sparse'])
+def test_processes_that_lightning_starts(kind, tmp_path):
+    alone = distributed.main(tmp_path, kind, 1)
+    done, both = start(tmp_path / 'two', kind, by_torchrun=False)
+    assert done.returncode == 0, done.stderr
+    assert_as_good(alone, both)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['fit', 'sparse'])
+def test_a_signal_to_one_stops_all_and_they_go_on(kind, tmp_path):
+    _, whole = start(tmp_path / 'whole', kind)
+    done, both = start(tmp_path / 'stopped', kind, 'stop')
+    assert done.returncode != 0
+    assert not both
+    assert 'resume=True goes on with it' in done.stderr
+    done, both = start(tmp_path / 'stopped', kind, 'resume')
+    assert done.returncode == 0, done.stderr
+    for one, two in zip(whole, both, strict=True):
+        assert one['weights'] == two['weights']
+        assert one['metrics'] == two['metrics']
+        assert one['history'] == two['history']
+        assert len(two['seen']['train']) < len(one['seen']['train'])
+    # A run that has come to its end trains no more:
+    done, both = start(tmp_path / 'stopped', kind, 'resume')
+    assert done.returncode == 0, done.stderr
+    for one, two in zip(whole, both, strict=True):
+        assert one['weights'] == two['weights']
+        assert not two['seen']['train']
