@@ -49,6 +49,7 @@ class KeepState(Checkpoint):
         # The sum of the losses of the steps of this epoch, and their number:
         self._loss: Tensor | float = 0.0
         self._num_steps = 0
+        self._losses: list[float] = []
         self._valid: dict[str, float] = {}
         self._best_score: float | None = None
         self._should_stop = False
@@ -61,7 +62,7 @@ class KeepState(Checkpoint):
     def state_dict(self) -> dict[str, Any]:
         return {
             'history': self.history,
-            'loss': float(self._loss),
+            'losses': _of_all_processes(float(self._loss)),
             'num_steps': self._num_steps,
             'valid': self._valid,
             'best_score': self._best_score,
@@ -72,7 +73,7 @@ class KeepState(Checkpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history = state_dict['history']
-        self._loss = state_dict['loss']
+        self._losses = state_dict['losses']
         self._num_steps = state_dict['num_steps']
         self._valid = state_dict['valid']
         self._best_score = state_dict['best_score']
@@ -113,8 +114,9 @@ class KeepState(Checkpoint):
     ) -> None:
         rank = trainer.global_rank
         if self._random_states:
-            states = self._random_states
-            set_random_state(states[min(rank, len(states) - 1)])
+            own = min(rank, len(self._random_states) - 1)
+            set_random_state(self._random_states[own])
+            self._loss = self._losses[own]
         else:
             seed_all(self.options.seed + rank)
         if self._begins_epoch:
