@@ -17,6 +17,7 @@ from pyg_featgraph.nn import BinaryHead, FieldModel, Head, MulticlassHead
 from pyg_featgraph.nn.config import encode
 from pyg_featgraph.progress import say
 from pyg_featgraph.training.class_weight import class_weights
+from pyg_featgraph.training.clipping import clip
 from pyg_featgraph.training.datamodule import FieldDataModule
 from pyg_featgraph.training.distributed import (
     average_rows,
@@ -187,6 +188,24 @@ class FieldModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             average_rows(sparse_parameters(self.model).values())
         self._penalty.add()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val and sparse_parameters(self.model):
+            groups = optimizer.param_groups
+            clip(
+                [p for group in groups for p in group['params']],
+                gradient_clip_val,
+                gradient_clip_algorithm == 'value',
+            )
+            return
+        self.clip_gradients(
+            optimizer, gradient_clip_val, gradient_clip_algorithm
+        )
 
     def loss(self, batch: FieldBatch) -> Tensor:
         r"""The mean loss of a batch, which training lowers."""

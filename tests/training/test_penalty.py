@@ -178,3 +178,31 @@ def test_it_goes_on_exactly(when, parts, tmp_path):
     other = make(parts[0].info, sparse=True)
     result = train(other, parts, path, lr=0.01, resume=True)
     assert_same(whole, result, model, other)
+
+
+@pytest.mark.parametrize('algorithm', ['norm', 'value'])
+@pytest.mark.parametrize('limit', [0.01, 100.0])
+def test_clipping_is_that_of_dense_gradients(limit, algorithm, parts, tmp_path):
+    seen = {}
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, module, *args):
+            grads = [p.grad.to_dense() for p in module.model.parameters()]
+            seen.setdefault(sparse, torch.cat([g.flatten() for g in grads]))
+
+    for sparse in (True, False):
+        torch.manual_seed(0)
+        model = FM(parts[0].info, 4, embedding_std=1.0, sparse=sparse)
+        train(
+            model,
+            parts,
+            tmp_path,
+            gradient_clip_val=limit,
+            gradient_clip_algorithm=algorithm,
+            embedding_l2=0.0,
+            max_epochs=1,
+            callbacks=[Watch()],
+        )
+    torch.testing.assert_close(seen[True], seen[False])
+    size = seen[True].norm() if algorithm == 'norm' else seen[True].abs().max()
+    assert (size == pytest.approx(limit, rel=1e-3)) == (limit < 1)
