@@ -48,7 +48,9 @@ class Watch(Callback):
 
 def rank():
     distributed = torch.distributed
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    if distributed.is_initialized():
+        return distributed.get_rank()
+    return int(os.environ.get('RANK', 0))
 
 
 def main(directory, kind, num, **options):
