@@ -87,7 +87,7 @@ autosummary_context = {'contents': contents}
 # libraries, words that describe types, and what is not part of the interface:
 LIBRARIES = (
     'abc|collections|lightning|matplotlib|numpy|os|pandas|pathlib|pd|scipy|'
-    'shapiq|sklearn|torch|torch_geometric|types'
+    'shapiq|sklearn|torch|torch_geometric|torchmetrics|types'
 )
 WORDS = (
     'array|callable|iterable|mapping|optional|sequence|ArrayLike|Data|Figure|'

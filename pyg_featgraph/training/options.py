@@ -68,7 +68,8 @@ class TrainingOptions:
             and one with many goes where they say. Of tables with sparse
             gradients a step pulls only at the vectors that it has touched, the
             more, the fewer rows have them: as much as all steps in between
-            would. That needs the counts of a :class:`FieldDataModule`.
+            would. That needs the counts of a
+            :class:`~pyg_featgraph.training.FieldDataModule`.
             (default: what suits the model, see :attr:`FieldModel.embedding_l2
             <pyg_featgraph.nn.FieldModel>`)
         architecture_lr (float, optional): If given, the architecture
