@@ -41,6 +41,9 @@ SHOWN_ONLY = frozenset(
     }
 )
 
+#: The name of the file of the best model.
+MODEL = 'model.safetensors'
+
 #: Arguments of a trainer that would take away what a run is made of.
 EXCLUDED = {
     'enable_checkpointing': True,
@@ -73,6 +76,22 @@ class FitResult:
     history: list[dict[str, float]]
     checkpoint: Path | None
     model_path: Path | None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], directory: Path) -> FitResult:
+        r"""The result that the record of a run holds.
+
+        Args:
+            values (dict): What the record holds.
+            directory (pathlib.Path): The directory of the run.
+        """
+        name = values['checkpoint']
+        return cls(
+            values['metrics'],
+            values['history'],
+            None if name is None else directory / name,
+            directory / MODEL,
+        )
 
     @property
     def num_epochs(self) -> int:
@@ -151,14 +170,12 @@ def _train(
     from pyg_featgraph.training.signals import SignalGuard, Stopped
     from pyg_featgraph.training.state import KeepState
 
-    model_path = directory / 'model.safetensors'
+    model_path = directory / MODEL
     if record is not None and record.result is not None:
-        result = dict(record.result)
-        checkpoint = result.pop('checkpoint')
-        if checkpoint is not None:
-            _load(module, directory / checkpoint)
-            checkpoint = directory / checkpoint
-        return FitResult(**result, checkpoint=checkpoint, model_path=model_path)
+        result = FitResult.from_dict(record.result, directory)
+        if result.checkpoint is not None:
+            _load(module, result.checkpoint)
+        return result
     with SignalGuard() as guard, _quiet(), isolate_rng():
         state = KeepState(directory, module.options, guard)
         trainer = _make_trainer(
