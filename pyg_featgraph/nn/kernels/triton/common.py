@@ -1,0 +1,68 @@
+r"""What the kernels for GPUs share."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+# The smallest side of a matrix product:
+SMALLEST = 16
+
+
+def padded(size: int) -> int:
+    r"""The power of two that holds a dimension of a matrix product."""
+    return max(SMALLEST, triton.next_power_of_2(size))
+
+
+def accumulator(x: Tensor) -> torch.dtype:
+    r"""The type that sums are taken in: single precision at least."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def arithmetic(x: Tensor) -> dict[str, object]:
+    r"""The type of sums and the precision of products, as kernels take them.
+
+    Numbers of half precision lose nothing in the tensor cores of a GPU. Those
+    of single precision would, and stay out of them unless torch is told so by
+    :func:`torch.set_float32_matmul_precision`.
+    """
+    half = x.element_size() < 4
+    exact = not half and torch.get_float32_matmul_precision() == 'highest'
+    return {
+        'SUM': tl.float64 if x.dtype == torch.float64 else tl.float32,
+        'PRECISION': 'ieee' if exact else 'tf32',
+    }
+
+
+def groups(rows: int, others: int, most: int = 1024) -> int:
+    r"""How many programs share rows, each with sums of its own.
+
+    Args:
+        rows (int): The number of rows.
+        others (int): The programs that go through all rows.
+        most (int, optional): How many programs are enough for a GPU.
+            (default: :obj:`1024`)
+    """
+    return max(1, min(rows, most // others))
+
+
+@triton.jit
+def load_matrix(pointer, i, rows, j, columns, SUM: tl.constexpr):
+    """Entries of a contiguous matrix, zero outside of it."""
+    mask = (i < rows)[:, None] & (j < columns)[None, :]
+    where = i[:, None] * columns + j[None, :]
+    return tl.load(pointer + where, mask=mask, other=0).to(SUM)
+
+
+@triton.jit
+def load_vector(pointer, i, size, SUM: tl.constexpr):
+    """Entries of a vector, zero outside of it."""
+    return tl.load(pointer + i, mask=i < size, other=0).to(SUM)
+
+
+@triton.jit
+def product(a, b, SUM: tl.constexpr, PRECISION: tl.constexpr):
+    """The matrix product."""
+    return tl.dot(a, b, input_precision=PRECISION, out_dtype=SUM)

@@ -1,0 +1,295 @@
+r"""Attention of queries over the nodes of weighted subsets on a GPU.
+
+A program has the queries of a subset, or some of them if they are many, and
+takes nodes in tiles. Backward has one kernel for what nodes and their weights
+get, which goes through all queries, and one for what queries and thresholds
+get, which goes through rows and leaves the sums of each program.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pyg_featgraph.nn.kernels.triton.common import (
+    accumulator,
+    arithmetic,
+    groups,
+    load_matrix,
+    padded,
+    product,
+)
+
+_NODES = 16
+_QUERIES = 64
+
+
+def forward(
+    x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor
+) -> Tensor:
+    r"""As :func:`~pyg_featgraph.nn.kernels.induced_set_attention`."""
+    size, n, d = x.size()
+    sets, queries, _ = query.size()
+    out = x.new_empty(size, sets, queries, d)
+    tiles = _tiles(x, query)
+    if out.numel() > 0:
+        _forward[size, sets, triton.cdiv(queries, int(tiles['E']))](
+            *(v.contiguous() for v in (x, weight, query, threshold)),
+            out,
+            n,
+            d,
+            sets,
+            queries,
+            **tiles,
+        )
+    return out
+
+
+def backward(
+    grad: Tensor, x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    r"""The gradients of what :func:`forward` takes."""
+    size, n, d = x.size()
+    sets, queries, _ = query.size()
+    tiles = _tiles(x, query)
+    num_tiles = triton.cdiv(n, _NODES)
+    num_queries = triton.cdiv(queries, int(tiles['E']))
+    num_groups = groups(size, sets * num_queries * num_tiles)
+    new = {'dtype': accumulator(x), 'device': x.device}
+    grad_x = x.new_zeros(x.size())
+    grad_weight = weight.new_zeros(weight.size())
+    grad_query = torch.zeros(num_groups, num_tiles, *query.size(), **new)
+    grad_threshold = torch.zeros(num_groups, *threshold.size(), **new)
+    inputs = [v.contiguous() for v in (grad, x, weight, query, threshold)]
+    if grad.numel() > 0:
+        _backward_nodes[size, num_tiles](
+            *inputs, grad_x, grad_weight, n, d, sets, queries, **tiles
+        )
+        _backward_queries[num_groups, num_tiles, sets * num_queries](
+            *inputs,
+            grad_query,
+            grad_threshold,
+            size,
+            n,
+            d,
+            sets,
+            queries,
+            **tiles,
+        )
+    return (
+        grad_x,
+        grad_weight,
+        grad_query.sum((0, 1)).to(query.dtype),
+        grad_threshold.sum(0).to(threshold.dtype),
+    )
+
+
+def _tiles(x: Tensor, query: Tensor) -> dict[str, object]:
+    return {
+        'T': _NODES,
+        'D': padded(x.size(2)),
+        'E': min(_QUERIES, padded(query.size(1))),
+        **arithmetic(x),
+    }
+
+
+@triton.jit
+def _score(
+    x,
+    weight,
+    query,
+    threshold,
+    row,
+    s,
+    j,
+    e,
+    c,
+    n,
+    d,
+    sets,
+    queries,
+    SUM: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    # Nodes [T, D], their weights [T, 1], queries [E, D], their products and
+    # the scores [T, E].
+    x_j = load_matrix(x + row * n * d, j, n, c, d, SUM)
+    w = tl.load(weight + (row * n + j) * sets + s, mask=j < n, other=0)
+    w = w.to(SUM)[:, None]
+    q = load_matrix(query + s * queries * d, e, queries, c, d, SUM)
+    where = (j[:, None] * sets + s) * queries + e[None, :]
+    mask = (j < n)[:, None] & (e < queries)[None, :]
+    t = tl.load(threshold + where, mask=mask, other=0).to(SUM)
+    dot = product(x_j, tl.trans(q), SUM, PRECISION)
+    # Beyond the last node and query there is nothing to score:
+    score = tl.where(mask, tl.maximum(dot * w - t, 0), 0)
+    return x_j, w, q, dot, score
+
+
+@triton.jit
+def _forward(
+    x,
+    weight,
+    query,
+    threshold,
+    out,
+    n,
+    d,
+    sets,
+    queries,
+    T: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SUM: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    s = tl.program_id(1)
+    e = tl.program_id(2) * E + tl.arange(0, E)
+    c = tl.arange(0, D)
+    summed = tl.zeros((E, D), SUM)
+    for start in range(0, n, T):
+        j = start + tl.arange(0, T)
+        x_j, w, _, _, score = _score(
+            x,
+            weight,
+            query,
+            threshold,
+            row,
+            s,
+            j,
+            e,
+            c,
+            n,
+            d,
+            sets,
+            queries,
+            SUM,
+            PRECISION,
+        )
+        summed += product(tl.trans(score * w), x_j, SUM, PRECISION)
+    where = ((row * sets + s) * queries + e)[:, None] * d + c[None, :]
+    mask = (e < queries)[:, None] & (c < d)[None, :]
+    tl.store(out + where, summed, mask=mask)
+
+
+@triton.jit
+def _backward_nodes(
+    grad,
+    x,
+    weight,
+    query,
+    threshold,
+    grad_x,
+    grad_weight,
+    n,
+    d,
+    sets,
+    queries,
+    T: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SUM: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    j = tl.program_id(1) * T + tl.arange(0, T)
+    c = tl.arange(0, D)
+    sum_x = tl.zeros((T, D), SUM)
+    for s in range(sets):
+        sum_weight = tl.zeros((T,), SUM)
+        for start in range(0, queries, E):
+            e = start + tl.arange(0, E)
+            x_j, w, q, dot, score = _score(
+                x,
+                weight,
+                query,
+                threshold,
+                row,
+                s,
+                j,
+                e,
+                c,
+                n,
+                d,
+                sets,
+                queries,
+                SUM,
+                PRECISION,
+            )
+            place = (row * sets + s) * queries * d
+            g = load_matrix(grad + place, e, queries, c, d, SUM)
+            g_alpha = product(x_j, tl.trans(g), SUM, PRECISION)
+            # Nothing passes a pruned edge:
+            g_score = tl.where(score > 0, g_alpha * w, 0)
+            sum_weight += tl.sum(g_alpha * score + dot * g_score, axis=1)
+            sum_x += product(score * w, g, SUM, PRECISION)
+            sum_x += product(g_score * w, q, SUM, PRECISION)
+        place = (row * n + j) * sets + s
+        tl.store(grad_weight + place, sum_weight, mask=j < n)
+    mask = (j < n)[:, None] & (c < d)[None, :]
+    tl.store(grad_x + (row * n + j)[:, None] * d + c[None, :], sum_x, mask=mask)
+
+
+@triton.jit
+def _backward_queries(
+    grad,
+    x,
+    weight,
+    query,
+    threshold,
+    grad_query,
+    grad_threshold,
+    size,
+    n,
+    d,
+    sets,
+    queries,
+    T: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    SUM: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    group = tl.program_id(0).to(tl.int64)
+    num_tiles = tl.cdiv(queries, E)
+    s = tl.program_id(2) // num_tiles
+    e = tl.program_id(2) % num_tiles * E + tl.arange(0, E)
+    j = tl.program_id(1) * T + tl.arange(0, T)
+    c = tl.arange(0, D)
+    sum_query = tl.zeros((E, D), SUM)
+    sum_threshold = tl.zeros((T, E), SUM)
+    for row in range(tl.program_id(0), size, tl.num_programs(0)):
+        row = tl.cast(row, tl.int64)
+        x_j, w, _, _, score = _score(
+            x,
+            weight,
+            query,
+            threshold,
+            row,
+            s,
+            j,
+            e,
+            c,
+            n,
+            d,
+            sets,
+            queries,
+            SUM,
+            PRECISION,
+        )
+        place = (row * sets + s) * queries * d
+        g = load_matrix(grad + place, e, queries, c, d, SUM)
+        g_alpha = product(x_j, tl.trans(g), SUM, PRECISION)
+        g_score = tl.where(score > 0, g_alpha * w, 0)
+        sum_threshold -= g_score
+        sum_query += product(tl.trans(g_score * w), x_j, SUM, PRECISION)
+    tile = group * tl.num_programs(1) + tl.program_id(1)
+    where = ((tile * sets + s) * queries + e)[:, None] * d + c[None, :]
+    mask = (e < queries)[:, None] & (c < d)[None, :]
+    tl.store(grad_query + where, sum_query, mask=mask)
+    where = ((group * n + j)[:, None] * sets + s) * queries + e[None, :]
+    mask = (j < n)[:, None] & (e < queries)[None, :]
+    tl.store(grad_threshold + where, sum_threshold, mask=mask)

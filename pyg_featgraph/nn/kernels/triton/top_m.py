@@ -1,0 +1,73 @@
+r"""The m largest weights of each row on a GPU."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pyg_featgraph.nn.kernels.triton.common import arithmetic
+
+# Entries that a program sorts:
+_ENTRIES = 1024
+
+
+def forward(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
+    r"""As :func:`~pyg_featgraph.nn.kernels.top_m`."""
+    n = weight.size(-1)
+    weight = weight.contiguous()
+    out = torch.empty_like(weight)
+    if m >= n or out.numel() == 0:
+        return out.copy_(weight)
+    size = weight.numel() // n
+    columns = triton.next_power_of_2(n)
+    rows = max(1, _ENTRIES // columns)
+    _forward[(triton.cdiv(size, rows),)](
+        weight,
+        out,
+        size,
+        n,
+        m,
+        keep_ties,
+        # Entries are equal if they differ by no more than that:
+        SLACK=16 * torch.finfo(weight.dtype).eps,
+        ROWS=rows,
+        N=columns,
+        SUM=arithmetic(weight)['SUM'],
+    )
+    return out
+
+
+@triton.jit
+def _forward(
+    weight,
+    out,
+    size,
+    n,
+    m,
+    keep_ties,
+    SLACK: tl.constexpr,
+    ROWS: tl.constexpr,
+    N: tl.constexpr,
+    SUM: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, N)[None, :]
+    mask = (row < size)[:, None] & (column < n)
+    place = row[:, None] * n + column
+    w = tl.load(weight + place, mask=mask, other=0)
+    score = tl.where(w == 0, float('-inf'), w.to(SUM))
+    ranked = tl.sort(score, descending=True)
+    cut = tl.max(tl.where(column == m - 1, ranked, float('-inf')), axis=1)
+    # The slack has the precision of the weights:
+    gap = (SLACK * tl.abs(cut)).to(w.dtype).to(SUM)
+    gap = tl.where(gap == float('inf'), 0, gap)
+    low = (cut - gap).to(w.dtype).to(SUM)[:, None]
+    high = (cut + gap).to(w.dtype).to(SUM)[:, None]
+    above = (score > high).to(tl.int32)
+    equal = (score >= low).to(tl.int32) - above
+    room = m - tl.sum(above, axis=1)[:, None]
+    fits = keep_ties | (tl.cumsum(equal, axis=1) <= room)
+    keep = (above > 0) | ((equal > 0) & fits)
+    tl.store(out + place, tl.where(keep, w, 0), mask=mask)
