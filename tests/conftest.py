@@ -5,6 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
+# Kernels for GPUs run in the interpreter of Triton where there is no GPU, which
+# has to be asked for before anything imports it:
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')
+
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import PlantedInteractions
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from kernel_loops import sets_by_loops
 from loops import assert_same
 
 from pyg_featgraph.nn.kernels import induced_set as kernel
@@ -19,21 +20,6 @@ def inputs_of(dtype=torch.double):
     return x, weight.relu(), query, 0.1 * threshold.sigmoid()
 
 
-def attention(x, weight, query, threshold):
-    """One number after the other."""
-    rows = []
-    for b in range(B):
-        for s in range(S):
-            for e in range(E):
-                out = torch.zeros(D, dtype=x.dtype)
-                for j in range(N):
-                    member = weight[b, j, s] * x[b, j]
-                    score = (member * query[s, e]).sum() - threshold[j, s, e]
-                    out = out + score.relu() * member
-                rows.append(out)
-    return torch.stack(rows).view(B, S, E, D)
-
-
 @pytest.mark.parametrize(
     ('rows', 'sizes'),
     [(0, [1] * 5), (1, [1] * 5), (2, [2, 2, 1]), (3, [3, 2]), (9, [5])],
@@ -43,7 +29,7 @@ def test_chunks(rows, sizes, monkeypatch):
     inputs = [x.requires_grad_() for x in inputs_of()]
     chunks = list(kernel._chunks(inputs[0], S * E))
     assert [r.stop - r.start for r in chunks] == sizes
-    expected = attention(*inputs)
+    expected = sets_by_loops(*inputs)
     out = induced_set_attention(*inputs)
     assert_same(expected, [out], inputs)
     # Parameters hear of every row, also of the last one alone:

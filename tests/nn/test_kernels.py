@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 import torch
+from kernel_loops import attention_by_loops, scores_by_loops
 from loops import assert_same, randn
 from torch.nn.functional import leaky_relu
 
@@ -30,17 +31,6 @@ def chunk(monkeypatch, kernel, rows, bytes_of_row):
     monkeypatch.setattr(kernel, '_CPU_CHUNK', rows * bytes_of_row)
 
 
-def scores_by_loops(x, weight, bias, att, att_bias):
-    out = []
-    for row in x:
-        for x_i in row:
-            for x_j in row:
-                hidden = (weight @ (x_i * x_j) + bias).relu()
-                out.append((hidden @ att + att_bias[0]).sigmoid())
-    n = x.size(1)
-    return torch.stack(out).view(-1, n, n)
-
-
 @pytest.mark.parametrize('rows', [1, 2, 5, 100])
 @pytest.mark.parametrize('n', [1, 2, 5, 6])
 def test_pair_score(rows, n, monkeypatch):
@@ -57,37 +47,6 @@ def test_pair_score(rows, n, monkeypatch):
     assert_same(expected * few, [out * few], inputs)
     for one in torch.autograd.grad((0 * out).sum(), inputs):
         assert (one == 0).all()
-
-
-def attention_by_loops(
-    x, att, bias, scale, keep, drop, slope=0.2, scale_logits=False
-):
-    size, n, _ = x.size()
-    heads = att.size(0)
-    scale = scale.expand(size, heads, n, n)
-    keep = torch.ones(1, 1, 1, 1) if keep is None else keep
-    keep = keep.expand(size, heads, n, n) > 0
-    out = []
-    for b, i, h in (
-        (b, i, h) for b in range(size) for i in range(n) for h in range(heads)
-    ):
-        exp = {}
-        for j in range(n):
-            if not keep[b, h, i, j]:
-                continue
-            c = leaky_relu(att[h] @ (x[b, i] * x[b, j]) + bias[h], slope)
-            c = c * scale[b, h, i, j] if scale_logits else c
-            exp[j] = c.exp()
-        summed = torch.zeros_like(x[0, 0])
-        for j, e in exp.items():
-            alpha = e / sum(exp.values())
-            if not scale_logits:
-                alpha = alpha * scale[b, h, i, j]
-            if drop is not None:
-                alpha = alpha * drop[b, h, i, j]
-            summed = summed + alpha * x[b, j]
-        out.append(summed * x[b, i])
-    return torch.stack(out).view(size, n, heads, -1)
 
 
 @pytest.mark.parametrize('share', [0.1, 0.4, 1.0])

@@ -4,6 +4,7 @@ from math import comb
 
 import pytest
 import torch
+from kernel_loops import gather_and_multiply
 from loops import assert_same
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -24,11 +25,6 @@ def some(tuples, num):
     """A few of them in random order."""
     tuples = list(tuples)
     return [tuples[i] for i in torch.randperm(len(tuples))[:num]]
-
-
-def gather_and_multiply(x, weight, tuples):
-    product = x[:, torch.tensor(tuples)].prod(dim=2)
-    return (product if weight is None else product * weight).sum(2)
 
 
 @all_orders

@@ -1,6 +1,7 @@
 r"""The computations behind the dense layout for GPUs, written in Triton."""
 
 from pyg_featgraph.nn.kernels.triton import (
+    common,
     hadamard_attention,
     induced_set,
     pair_score,
@@ -9,6 +10,7 @@ from pyg_featgraph.nn.kernels.triton import (
 )
 
 __all__ = [
+    'common',
     'hadamard_attention',
     'induced_set',
     'pair_score',

@@ -29,9 +29,11 @@ def arithmetic(x: Tensor) -> dict[str, object]:
     :func:`torch.set_float32_matmul_precision`.
     """
     half = x.element_size() < 4
-    exact = not half and torch.get_float32_matmul_precision() == 'highest'
+    double = x.dtype == torch.float64
+    highest = torch.get_float32_matmul_precision() == 'highest'
+    exact = double or (highest and not half)
     return {
-        'SUM': tl.float64 if x.dtype == torch.float64 else tl.float32,
+        'SUM': tl.float64 if double else tl.float32,
         'PRECISION': 'ieee' if exact else 'tf32',
     }
 
@@ -60,9 +62,3 @@ def load_matrix(pointer, i, rows, j, columns, SUM: tl.constexpr):
 def load_vector(pointer, i, size, SUM: tl.constexpr):
     """Entries of a vector, zero outside of it."""
     return tl.load(pointer + i, mask=i < size, other=0).to(SUM)
-
-
-@triton.jit
-def product(a, b, SUM: tl.constexpr, PRECISION: tl.constexpr):
-    """The matrix product."""
-    return tl.dot(a, b, input_precision=PRECISION, out_dtype=SUM)

@@ -20,7 +20,6 @@ from pyg_featgraph.nn.kernels.triton.common import (
     load_matrix,
     load_vector,
     padded,
-    product,
 )
 
 _NODES = 16
@@ -234,7 +233,12 @@ def _forward(
     for start in range(0, n, T):
         j = start + tl.arange(0, T)
         x_j = load_matrix(x + b * n * d, j, n, c, d, SUM)
-        raw = product(query, tl.trans(x_j), SUM, PRECISION) + offset
+        raw = (
+            tl.dot(
+                query, tl.trans(x_j), input_precision=PRECISION, out_dtype=SUM
+            )
+            + offset
+        )
         logit, _, factor, dropped = _weigh(
             tl.where(raw > 0, raw, slope * raw),
             scale,
@@ -252,7 +256,9 @@ def _forward(
         power = tl.exp(logit - finite[:, None])
         total = total * fade + tl.sum(power, axis=1)
         alpha = power * factor * dropped
-        summed = summed * fade[:, None] + product(alpha, x_j, SUM, PRECISION)
+        summed = summed * fade[:, None] + tl.dot(
+            alpha, x_j, input_precision=PRECISION, out_dtype=SUM
+        )
         high = higher
     # A target without sources has zeros only:
     some = total > 0
@@ -354,11 +360,18 @@ def _backward(
         for head in range(heads):
             a = load_vector(att + head * d, c, d, SUM)[None, :]
             # The logit of a pair is the same from both sides:
-            raw = product(x_i * a, tl.trans(x_j), SUM, PRECISION)
+            raw = tl.dot(
+                x_i * a, tl.trans(x_j), input_precision=PRECISION, out_dtype=SUM
+            )
             raw += tl.load(bias + head).to(SUM)
             # The nodes as targets:
             g_i = _load_heads(grad, (b, head), i, n, heads, c, d, SUM)
-            g_alpha = product(g_i * x_i, tl.trans(x_j), SUM, PRECISION)
+            g_alpha = tl.dot(
+                g_i * x_i,
+                tl.trans(x_j),
+                input_precision=PRECISION,
+                out_dtype=SUM,
+            )
             alpha, g_raw, g_scale = _pair_gradients(
                 raw,
                 g_alpha,
@@ -374,7 +387,9 @@ def _backward(
                 SCALE_LOGITS,
                 SUM,
             )
-            sum_x += g_i * product(alpha, x_j, SUM, PRECISION)
+            sum_x += g_i * tl.dot(
+                alpha, x_j, input_precision=PRECISION, out_dtype=SUM
+            )
             if SCALE_HEADS == 1:
                 sum_scale += g_scale
             else:
@@ -382,7 +397,9 @@ def _backward(
                 tl.store(grad_scale + place, g_scale, mask=pairs)
             # And as sources:
             g_j = _load_heads(grad, (b, head), j, n, heads, c, d, SUM) * x_j
-            g_alpha = product(g_j, tl.trans(x_i), SUM, PRECISION)
+            g_alpha = tl.dot(
+                g_j, tl.trans(x_i), input_precision=PRECISION, out_dtype=SUM
+            )
             alpha, g_other, _ = _pair_gradients(
                 tl.trans(raw),
                 g_alpha,
@@ -398,9 +415,13 @@ def _backward(
                 SCALE_LOGITS,
                 SUM,
             )
-            sum_x += product(tl.trans(alpha), g_j, SUM, PRECISION)
+            sum_x += tl.dot(
+                tl.trans(alpha), g_j, input_precision=PRECISION, out_dtype=SUM
+            )
             g_raw += tl.trans(g_other)
-            g_query = product(g_raw, x_j, SUM, PRECISION)
+            g_query = tl.dot(
+                g_raw, x_j, input_precision=PRECISION, out_dtype=SUM
+            )
             sum_x += a * g_query
             # Each pair is met from both sides:
             here = every == head

@@ -19,7 +19,6 @@ from pyg_featgraph.nn.kernels.triton.common import (
     groups,
     load_matrix,
     padded,
-    product,
 )
 
 _NODES = 16
@@ -122,7 +121,7 @@ def _score(
     where = (j[:, None] * sets + s) * queries + e[None, :]
     mask = (j < n)[:, None] & (e < queries)[None, :]
     t = tl.load(threshold + where, mask=mask, other=0).to(SUM)
-    dot = product(x_j, tl.trans(q), SUM, PRECISION)
+    dot = tl.dot(x_j, tl.trans(q), input_precision=PRECISION, out_dtype=SUM)
     # Beyond the last node and query there is nothing to score:
     score = tl.where(mask, tl.maximum(dot * w - t, 0), 0)
     return x_j, w, q, dot, score
@@ -169,7 +168,9 @@ def _forward(
             SUM,
             PRECISION,
         )
-        summed += product(tl.trans(score * w), x_j, SUM, PRECISION)
+        summed += tl.dot(
+            tl.trans(score * w), x_j, input_precision=PRECISION, out_dtype=SUM
+        )
     where = ((row * sets + s) * queries + e)[:, None] * d + c[None, :]
     mask = (e < queries)[:, None] & (c < d)[None, :]
     tl.store(out + where, summed, mask=mask)
@@ -221,12 +222,18 @@ def _backward_nodes(
             )
             place = (row * sets + s) * queries * d
             g = load_matrix(grad + place, e, queries, c, d, SUM)
-            g_alpha = product(x_j, tl.trans(g), SUM, PRECISION)
+            g_alpha = tl.dot(
+                x_j, tl.trans(g), input_precision=PRECISION, out_dtype=SUM
+            )
             # Nothing passes a pruned edge:
             g_score = tl.where(score > 0, g_alpha * w, 0)
             sum_weight += tl.sum(g_alpha * score + dot * g_score, axis=1)
-            sum_x += product(score * w, g, SUM, PRECISION)
-            sum_x += product(g_score * w, q, SUM, PRECISION)
+            sum_x += tl.dot(
+                score * w, g, input_precision=PRECISION, out_dtype=SUM
+            )
+            sum_x += tl.dot(
+                g_score * w, q, input_precision=PRECISION, out_dtype=SUM
+            )
         place = (row * n + j) * sets + s
         tl.store(grad_weight + place, sum_weight, mask=j < n)
     mask = (j < n)[:, None] & (c < d)[None, :]
@@ -282,10 +289,14 @@ def _backward_queries(
         )
         place = (row * sets + s) * queries * d
         g = load_matrix(grad + place, e, queries, c, d, SUM)
-        g_alpha = product(x_j, tl.trans(g), SUM, PRECISION)
+        g_alpha = tl.dot(
+            x_j, tl.trans(g), input_precision=PRECISION, out_dtype=SUM
+        )
         g_score = tl.where(score > 0, g_alpha * w, 0)
         sum_threshold -= g_score
-        sum_query += product(tl.trans(g_score * w), x_j, SUM, PRECISION)
+        sum_query += tl.dot(
+            tl.trans(g_score * w), x_j, input_precision=PRECISION, out_dtype=SUM
+        )
     tile = group * tl.num_programs(1) + tl.program_id(1)
     where = ((tile * sets + s) * queries + e)[:, None] * d + c[None, :]
     mask = (e < queries)[:, None] & (c < d)[None, :]

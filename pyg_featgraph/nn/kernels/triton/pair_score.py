@@ -20,7 +20,6 @@ from pyg_featgraph.nn.kernels.triton.common import (
     load_matrix,
     load_vector,
     padded,
-    product,
 )
 
 # Nodes of a tile, whose pairs with those of another are the rows of a product:
@@ -134,7 +133,9 @@ def _forward(
         for start_hidden in range(0, h, H):
             k = start_hidden + tl.arange(0, H)
             w = load_matrix(weight, k, h, c, d, SUM)
-            hidden = product(pairs, tl.trans(w), SUM, PRECISION)
+            hidden = tl.dot(
+                pairs, tl.trans(w), input_precision=PRECISION, out_dtype=SUM
+            )
             hidden += load_vector(bias, k, h, SUM)[None, :]
             a = load_vector(att, k, h, SUM)
             score += tl.sum(tl.maximum(hidden, 0) * a[None, :], axis=1)
@@ -196,13 +197,25 @@ def _backward(
             g = load_matrix(grad + nodes * n, i, n, j, n, SUM)
             g += tl.trans(load_matrix(grad + nodes * n, j, n, i, n, SUM))
             g = tl.reshape(g * y * (1 - y), (T * T,))
-            hidden = product(pairs, tl.trans(w), SUM, PRECISION) + b[None, :]
+            hidden = (
+                tl.dot(
+                    pairs, tl.trans(w), input_precision=PRECISION, out_dtype=SUM
+                )
+                + b[None, :]
+            )
             sum_all += g
             sum_att += tl.sum(tl.maximum(hidden, 0) * g[:, None], axis=0)
             g_hidden = tl.where(hidden > 0, g[:, None] * a[None, :], 0)
             sum_bias += tl.sum(g_hidden, axis=0)
-            sum_weight += product(tl.trans(g_hidden), pairs, SUM, PRECISION)
-            g_pairs = product(g_hidden, w, SUM, PRECISION)
+            sum_weight += tl.dot(
+                tl.trans(g_hidden),
+                pairs,
+                input_precision=PRECISION,
+                out_dtype=SUM,
+            )
+            g_pairs = tl.dot(
+                g_hidden, w, input_precision=PRECISION, out_dtype=SUM
+            )
             g_pairs = tl.reshape(g_pairs, (T, T, D)) * x_j[None, :, :]
             sum_x += tl.sum(g_pairs, axis=1)
         mask = (i < n)[:, None] & (c < d)[None, :]

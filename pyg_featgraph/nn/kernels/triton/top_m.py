@@ -9,8 +9,9 @@ from torch import Tensor
 
 from pyg_featgraph.nn.kernels.triton.common import arithmetic
 
-# Entries that a program sorts:
-_ENTRIES = 1024
+# Entries of a program, and how many others they are compared with at a time:
+_ENTRIES = 512
+_OTHERS = 8
 
 
 def forward(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
@@ -29,11 +30,12 @@ def forward(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
         size,
         n,
         m,
-        keep_ties,
         # Entries are equal if they differ by no more than that:
         SLACK=16 * torch.finfo(weight.dtype).eps,
+        KEEP_TIES=keep_ties,
         ROWS=rows,
         N=columns,
+        K=_OTHERS,
         SUM=arithmetic(weight)['SUM'],
     )
     return out
@@ -46,10 +48,11 @@ def _forward(
     size,
     n,
     m,
-    keep_ties,
     SLACK: tl.constexpr,
+    KEEP_TIES: tl.constexpr,
     ROWS: tl.constexpr,
     N: tl.constexpr,
+    K: tl.constexpr,
     SUM: tl.constexpr,
 ):
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -58,8 +61,17 @@ def _forward(
     place = row[:, None] * n + column
     w = tl.load(weight + place, mask=mask, other=0)
     score = tl.where(w == 0, float('-inf'), w.to(SUM))
-    ranked = tl.sort(score, descending=True)
-    cut = tl.max(tl.where(column == m - 1, ranked, float('-inf')), axis=1)
+    # How many are not less than each entry:
+    count = tl.zeros((ROWS, N), tl.int32)
+    for start in range(0, n, K):
+        other = start + tl.arange(0, K)[None, :]
+        mask_other = (row < size)[:, None] & (other < n)
+        v = tl.load(weight + row[:, None] * n + other, mask=mask_other, other=0)
+        v = tl.where(v == 0, float('-inf'), v.to(SUM))
+        no_less = (v[:, None, :] >= score[:, :, None]).to(tl.int32)
+        no_less = tl.where((other < n)[:, None, :], no_less, 0)
+        count += tl.sum(no_less, axis=2)
+    cut = tl.max(tl.where(count >= m, score, float('-inf')), axis=1)
     # The slack has the precision of the weights:
     gap = (SLACK * tl.abs(cut)).to(w.dtype).to(SUM)
     gap = tl.where(gap == float('inf'), 0, gap)
@@ -68,6 +80,7 @@ def _forward(
     above = (score > high).to(tl.int32)
     equal = (score >= low).to(tl.int32) - above
     room = m - tl.sum(above, axis=1)[:, None]
-    fits = keep_ties | (tl.cumsum(equal, axis=1) <= room)
-    keep = (above > 0) | ((equal > 0) & fits)
+    keep = (above + equal) > 0
+    if not KEEP_TIES:
+        keep &= (above > 0) | (tl.cumsum(equal, axis=1) <= room)
     tl.store(out + place, tl.where(keep, w, 0), mask=mask)

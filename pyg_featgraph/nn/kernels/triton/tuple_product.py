@@ -82,9 +82,7 @@ def backward(
     begin = torch.searchsorted(node, torch.arange(n + 1, device=x.device))
     grad_x = torch.empty_like(x)
     if grad_x.numel() > 0:
-        _backward_nodes[
-            triton.cdiv(size, _ROWS), n, triton.cdiv(d, _CHANNELS)
-        ](
+        _backward_nodes[triton.cdiv(size, _ROWS), n, triton.cdiv(d, _CHANNELS)](
             grad,
             x,
             weight,

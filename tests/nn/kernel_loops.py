@@ -1,0 +1,67 @@
+"""What the kernels compute, one number after the other."""
+
+import torch
+from torch.nn.functional import leaky_relu
+
+
+def scores_by_loops(x, weight, bias, att, att_bias):
+    out = []
+    for row in x:
+        for x_i in row:
+            for x_j in row:
+                hidden = (weight @ (x_i * x_j) + bias).relu()
+                out.append((hidden @ att + att_bias[0]).sigmoid())
+    n = x.size(1)
+    return torch.stack(out).view(-1, n, n)
+
+
+def attention_by_loops(
+    x, att, bias, scale, keep, drop, slope=0.2, scale_logits=False
+):
+    size, n, _ = x.size()
+    heads = att.size(0)
+    scale = scale.expand(size, heads, n, n)
+    keep = torch.ones(1, 1, 1, 1) if keep is None else keep
+    keep = keep.expand(size, heads, n, n) > 0
+    out = []
+    for b, i, h in (
+        (b, i, h) for b in range(size) for i in range(n) for h in range(heads)
+    ):
+        exp = {}
+        for j in range(n):
+            if not keep[b, h, i, j]:
+                continue
+            c = leaky_relu(att[h] @ (x[b, i] * x[b, j]) + bias[h], slope)
+            c = c * scale[b, h, i, j] if scale_logits else c
+            exp[j] = c.exp()
+        summed = torch.zeros_like(x[0, 0])
+        for j, e in exp.items():
+            alpha = e / sum(exp.values())
+            if not scale_logits:
+                alpha = alpha * scale[b, h, i, j]
+            if drop is not None:
+                alpha = alpha * drop[b, h, i, j]
+            summed = summed + alpha * x[b, j]
+        out.append(summed * x[b, i])
+    return torch.stack(out).view(size, n, heads, -1)
+
+
+def sets_by_loops(x, weight, query, threshold):
+    size, n, _ = x.size()
+    num_sets, num_queries, _ = query.size()
+    rows = []
+    for b in range(size):
+        for s in range(num_sets):
+            for e in range(num_queries):
+                out = torch.zeros_like(x[0, 0])
+                for j in range(n):
+                    member = weight[b, j, s] * x[b, j]
+                    score = (member * query[s, e]).sum() - threshold[j, s, e]
+                    out = out + score.relu() * member
+                rows.append(out)
+    return torch.stack(rows).view(size, *query.size())
+
+
+def gather_and_multiply(x, weight, tuples):
+    product = x[:, torch.tensor(tuples)].prod(dim=2)
+    return (product if weight is None else product * weight).sum(2)
