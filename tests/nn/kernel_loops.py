@@ -35,8 +35,9 @@ def attention_by_loops(
             c = c * scale[b, h, i, j] if scale_logits else c
             exp[j] = c.exp()
         summed = torch.zeros_like(x[0, 0])
+        total = sum(exp.values())
         for j, e in exp.items():
-            alpha = e / sum(exp.values())
+            alpha = e / total
             if not scale_logits:
                 alpha = alpha * scale[b, h, i, j]
             if drop is not None:

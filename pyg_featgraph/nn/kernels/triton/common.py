@@ -16,6 +16,19 @@ def padded(size: int) -> int:
     return max(SMALLEST, triton.next_power_of_2(size))
 
 
+def tile(x: Tensor, most: int, numbers: int = 4096) -> int:
+    r"""How many vectors of the size of nodes fit a tile: a power of two.
+
+    Args:
+        x (torch.Tensor): The nodes, with shape :math:`(B, n, d)`.
+        most (int): How many are enough.
+        numbers (int, optional): How many numbers of single precision fit
+            beside the other tiles of a program. (default: :obj:`4096`)
+    """
+    size = numbers * 4 // (accumulator(x).itemsize * padded(x.size(2)))
+    return max(SMALLEST, min(most, size))
+
+
 def accumulator(x: Tensor) -> torch.dtype:
     r"""The type that sums are taken in: single precision at least."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32

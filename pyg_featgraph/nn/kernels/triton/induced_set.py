@@ -19,6 +19,7 @@ from pyg_featgraph.nn.kernels.triton.common import (
     groups,
     load_matrix,
     padded,
+    tile,
 )
 
 _NODES = 16
@@ -89,7 +90,7 @@ def _tiles(x: Tensor, query: Tensor) -> dict[str, object]:
     return {
         'T': _NODES,
         'D': padded(x.size(2)),
-        'E': min(_QUERIES, padded(query.size(1))),
+        'E': min(tile(x, _QUERIES, 2048), padded(query.size(1))),
         **arithmetic(x),
     }
 

@@ -20,9 +20,11 @@ from pyg_featgraph.nn.kernels.triton.common import (
     load_matrix,
     load_vector,
     padded,
+    tile,
 )
 
-# Nodes of a tile, whose pairs with those of another are the rows of a product:
+# The pairs of at most so many nodes with as many others are the rows of a
+# product with at most so many hidden units:
 _NODES = 8
 _HIDDEN = 64
 
@@ -34,9 +36,11 @@ def forward(
     size, n, d = x.size()
     out = x.new_empty(size, n, n)
     tensors = [v.contiguous() for v in (x, weight, bias, att, att_bias)]
-    grid = size, triton.cdiv(n, _NODES)
+    tiles = _tiles(x, weight)
     if out.numel() > 0:
-        _forward[grid](*tensors, out, n, d, weight.size(0), **_tiles(x, weight))
+        _forward[size, triton.cdiv(n, int(tiles['T']))](
+            *tensors, out, n, d, weight.size(0), **tiles
+        )
     return out
 
 
@@ -52,7 +56,7 @@ def backward(
     size, n, d = x.size()
     h = weight.size(0)
     tiles = _tiles(x, weight)
-    num_tiles = triton.cdiv(n, _NODES)
+    num_tiles = triton.cdiv(n, int(tiles['T']))
     num_hidden = triton.cdiv(h, int(tiles['H']))
     num_groups = groups(size, num_tiles * num_hidden)
     # Each tile of the hidden layer has gradients of its own for nodes, each
@@ -89,9 +93,9 @@ def backward(
 
 def _tiles(x: Tensor, weight: Tensor) -> dict[str, object]:
     return {
-        'T': _NODES,
+        'T': _NODES if tile(x, _NODES**2, 2048) == _NODES**2 else _NODES // 2,
         'D': padded(x.size(2)),
-        'H': min(_HIDDEN, padded(weight.size(0))),
+        'H': min(tile(x, _HIDDEN), padded(weight.size(0))),
         **arithmetic(x),
     }
 
