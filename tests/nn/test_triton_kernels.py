@@ -2,7 +2,10 @@
 by the interpreter of Triton (see conftest.py).
 """
 
+import logging
+from importlib import import_module
 from itertools import combinations
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +17,14 @@ from kernel_loops import (
 )
 from loops import randn
 
-from pyg_featgraph.nn.kernels import plan_tuples, top_m
+from pyg_featgraph.nn.kernels import backend, plan_tuples, top_m, triton
 
 pytest.importorskip('triton', reason='Triton is not installed')
-kernels = pytest.importorskip('pyg_featgraph.nn.kernels.triton')
 
+NAMES = (*triton.LARGEST, 'common')
+kernels = SimpleNamespace(
+    **{name: import_module(f'{triton.__name__}.{name}') for name in NAMES}
+)
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
@@ -103,14 +109,18 @@ def attention_inputs(size, n, d, heads, scale_heads, keep_size, dropout):
     if dropout:
         drop = (torch.rand(size, heads, n, n) < 0.5).double() * 2
     scale = randn(size, scale_heads, n, n)
-    return [
-        randn(size, n, d),
-        randn(heads, d),
-        randn(heads),
-        scale,
-        keep,
-        drop,
-    ]
+    with torch.no_grad():
+        scale *= torch.rand_like(scale) < 0.8
+    nodes = [randn(size, n, d), randn(heads, d), randn(heads)]
+    return [*nodes, scale, keep, drop]
+
+
+def edges_by_loops(x, att, bias, scale, keep, drop, slope, scale_logits):
+    if not scale_logits:
+        # A scale of zero is no edge:
+        keep = scale != 0 if keep is None else keep & (scale != 0)
+    args = x, att, bias, scale, keep, drop
+    return attention_by_loops(*args, slope, scale_logits)
 
 
 @pytest.mark.parametrize('scale_logits', [False, True])
@@ -133,7 +143,7 @@ def test_hadamard_attention(
     )
     check(
         kernels.hadamard_attention,
-        attention_by_loops,
+        edges_by_loops,
         inputs,
         (0.2, scale_logits),
         other_order=n == 5,
@@ -250,7 +260,7 @@ def test_other_precisions(dtype):
     )
     check(
         kernels.hadamard_attention,
-        attention_by_loops,
+        edges_by_loops,
         attention_inputs(2, 5, 3, 2, 1, (1, 1), True),
         (0.25, False),
         dtype,
@@ -302,3 +312,73 @@ def test_no_rows():
         assert all((v == 0).all() for v in grads)
         assert grads[0].size() == inputs[0].size()
     assert kernels.top_m.forward(torch.zeros(0, 3), 2, False).size() == (0, 3)
+
+
+def test_gradient_of_the_selection():
+    weight = torch.randn(4, 5, 9, device=DEVICE)
+    out = kernels.top_m.forward(weight, 3, False)
+    grad = torch.randn_like(weight)
+    got = kernels.top_m.backward(grad, out)
+    assert torch.equal(got, grad * (out != 0))
+    assert (got != 0).sum() == 4 * 5 * 3
+
+
+class OnAGPU(SimpleNamespace):
+    """What there is to know of a tensor there."""
+
+    is_cuda, device = True, torch.device('cuda:0')
+
+    def size(self, dim):
+        return self.shape[dim]
+
+
+def test_choice(monkeypatch, caplog):
+    monkeypatch.delenv(backend.VARIABLE, raising=False)
+    monkeypatch.setattr(
+        torch.cuda, 'get_device_capability', lambda device: (9, 0)
+    )
+    monkeypatch.setattr(triton, '_obstacle', lambda capability: '')
+    x = OnAGPU(dtype=torch.float32, shape=(2, 3, 128))
+    for name in triton.LARGEST:
+        form = backend.native_form(name, x)
+        assert form.__name__.endswith(f'kernels.triton.{name}')
+    assert backend.native_form('field_product', x) is None
+    x.shape = (2, 3, 129)
+    assert backend.native_form('pair_score', x) is None
+    assert backend.native_form('top_m', x) is not None
+    x.dtype = torch.float64
+    assert backend.native_form('top_m', x) is None
+    x.dtype = torch.bfloat16
+    assert backend.native_form('top_m', x) is not None
+    monkeypatch.setenv(backend.VARIABLE, 'portable')
+    assert backend.native_form('top_m', x) is None
+
+
+@pytest.mark.parametrize(
+    ('capability', 'driver', 'reason'),
+    [
+        ((7, 5), None, 'Triton needs compute capability 8.0'),
+        ((9, 0), ImportError('no Triton\nat all'), 'no Triton'),
+        ((9, 0), RuntimeError('no C compiler'), 'no C compiler'),
+    ],
+)
+def test_where_there_are_none(monkeypatch, caplog, capability, driver, reason):
+    def target():
+        if driver is not None:
+            raise driver
+
+    active = SimpleNamespace(get_current_target=target)
+    runtime = SimpleNamespace(driver=SimpleNamespace(active=active))
+    monkeypatch.setattr(triton.importlib, 'import_module', lambda name: runtime)
+    monkeypatch.setattr(
+        torch.cuda, 'get_device_capability', lambda device: capability
+    )
+    triton._obstacle.cache_clear()
+    with caplog.at_level(logging.WARNING, 'pyg_featgraph'):
+        for _ in range(3):
+            assert not triton.usable(torch.device('cuda:0'))
+    (record,) = caplog.records
+    assert record.getMessage() == f'The portable kernels are used: {reason}'
+    with pytest.raises(RuntimeError, match=reason):
+        triton.usable(torch.device('cuda:0'), required=True)
+    triton._obstacle.cache_clear()

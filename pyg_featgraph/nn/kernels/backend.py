@@ -2,7 +2,7 @@ r"""Which form of a kernel runs.
 
 Each custom operator has a portable form in plain torch and, for some devices,
 a native one: in C++ on a CPU, compiled when it is first used and kept from
-then on. Both compute the same numbers.
+then on, in Triton on a GPU. All compute the same numbers.
 """
 
 from __future__ import annotations
@@ -37,11 +37,24 @@ def native_form(name: str, x: Tensor) -> ModuleType | None:
         raise ValueError(
             f"{VARIABLE} must be 'portable' or 'native' (got {choice!r})"
         )
-    if choice == 'portable' or x.device.type != 'cpu':
+    required = choice == 'native'
+    if choice == 'portable':
         return None
-    if x.dtype not in (torch.float32, torch.float64):
+    if x.is_cuda:
+        return _triton_form(name, x, required)
+    if x.device.type != 'cpu' or x.dtype not in (torch.float32, torch.float64):
         return None
     native = importlib.import_module('pyg_featgraph.nn.kernels.native')
-    if native.library(required=choice == 'native') is None:
+    if name not in native.NAMES or native.library(required) is None:
         return None
     return importlib.import_module(f'{native.__name__}.{name}')
+
+
+def _triton_form(name: str, x: Tensor, required: bool) -> ModuleType | None:
+    # Numbers of double precision are too large for the tiles.
+    triton = importlib.import_module('pyg_featgraph.nn.kernels.triton')
+    if x.dtype == torch.float64 or x.size(-1) > triton.LARGEST.get(name, 0):
+        return None
+    if not triton.usable(x.device, required):
+        return None
+    return importlib.import_module(f'{triton.__name__}.{name}')

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_featgraph.nn.kernels.backend import native_form
+
 # Bytes of the scores of a chunk of rows:
 _CPU_CHUNK = 2**20
 _GPU_CHUNK = 256 * 2**20
@@ -53,6 +55,9 @@ def induced_set_attention(
 def _attention(
     x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor
 ) -> Tensor:
+    native = native_form('induced_set', x)
+    if native is not None:
+        return native.forward(x, weight, query, threshold)  # type: ignore[no-any-return]
     x, flat = x.contiguous(), query.flatten(0, 1)
     out = x.new_empty(x.size(0), *query.size())
     for rows in _chunks(x, flat.size(0)):
@@ -75,6 +80,9 @@ def _(x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor) -> Tensor:
 def _attention_backward(
     grad: Tensor, x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    native = native_form('induced_set', x)
+    if native is not None:
+        return native.backward(grad, x, weight, query, threshold)  # type: ignore[no-any-return]
     x, flat = x.contiguous(), query.flatten(0, 1)
     grad_x = torch.empty_like(x)
     grad_weight = torch.empty_like(

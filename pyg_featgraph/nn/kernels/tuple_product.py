@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pyg_featgraph.nn.kernels.backend import native_form
+
 # Bytes of the products that are held at a time. On a CPU they should stay in
 # the cache of a core, on a GPU they should be enough to fill it:
 _CPU_CHUNK = 2 * 2**20
@@ -118,6 +120,9 @@ def _tuple_product(
     ptr: list[int],
     starts: list[int],
 ) -> Tensor:
+    native = native_form('tuple_product', x)
+    if native is not None:
+        return native.forward(x, weight, other, shared, ptr, starts)  # type: ignore[no-any-return]
     x = x.permute(1, 2, 0).contiguous()
     out = x.new_empty(other.numel(), x.size(2))
     buffer = _buffer(x)
@@ -157,6 +162,10 @@ def _tuple_product_backward(
     ptr: list[int],
     starts: list[int],
 ) -> tuple[Tensor, Tensor]:
+    native = native_form('tuple_product', x)
+    if native is not None:
+        grads = native.backward(grad, x, weight, other, shared, ptr, starts)
+        return grads  # type: ignore[no-any-return]
     x = x.permute(1, 2, 0).contiguous()
     grad_x = torch.zeros_like(x)
     grad_weight = x.new_zeros(0) if weight is None else torch.empty_like(weight)

@@ -2,6 +2,10 @@ r"""What the kernels for GPUs share."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
+
 import torch
 import triton
 import triton.language as tl
@@ -9,6 +13,22 @@ from torch import Tensor
 
 # The smallest side of a matrix product:
 SMALLEST = 16
+
+Args = ParamSpec('Args')
+Result = TypeVar('Result')
+
+
+def on_its_device(
+    function: Callable[Concatenate[Tensor, Args], Result],
+) -> Callable[Concatenate[Tensor, Args], Result]:
+    r"""Launches kernels where the first tensor is, whichever GPU is current."""
+
+    @wraps(function)
+    def launch(x: Tensor, *args: Args.args, **kwargs: Args.kwargs) -> Result:
+        with torch.cuda.device_of(x):
+            return function(x, *args, **kwargs)
+
+    return launch
 
 
 def padded(size: int) -> int:

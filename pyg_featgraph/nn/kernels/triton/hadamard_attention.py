@@ -19,12 +19,14 @@ from pyg_featgraph.nn.kernels.triton.common import (
     arithmetic,
     load_matrix,
     load_vector,
+    on_its_device,
     padded,
 )
 
 _NODES = 16
 
 
+@on_its_device
 def forward(
     x: Tensor,
     att: Tensor,
@@ -58,6 +60,7 @@ def forward(
     return out
 
 
+@on_its_device
 def backward(
     grad: Tensor,
     x: Tensor,
@@ -179,7 +182,7 @@ def _weigh(
     SCALE_LOGITS: tl.constexpr,
     SUM: tl.constexpr,
 ):
-    # The logits, minus infinity where a pair is left out, and what the scale
+    # The logits, minus infinity where a pair takes no part, and what the scale
     # and the dropout multiply the softmax with.
     _, _, i, j = place
     kept = (i < n)[:, None] & (j < n)[None, :]
@@ -190,6 +193,7 @@ def _weigh(
     else:
         logit = activation
         factor = s
+        kept &= s != 0
     if keep[0] is not None:
         kept &= _load_pairs(keep, place, n) != 0
     dropped = tl.full(s.shape, 1, SUM)

@@ -18,6 +18,7 @@ from pyg_featgraph.nn.kernels.triton.common import (
     arithmetic,
     groups,
     load_matrix,
+    on_its_device,
     padded,
     tile,
 )
@@ -26,6 +27,7 @@ _NODES = 16
 _QUERIES = 64
 
 
+@on_its_device
 def forward(
     x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor
 ) -> Tensor:
@@ -47,6 +49,7 @@ def forward(
     return out
 
 
+@on_its_device
 def backward(
     grad: Tensor, x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:

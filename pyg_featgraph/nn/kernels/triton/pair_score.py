@@ -19,6 +19,7 @@ from pyg_featgraph.nn.kernels.triton.common import (
     groups,
     load_matrix,
     load_vector,
+    on_its_device,
     padded,
     tile,
 )
@@ -29,6 +30,7 @@ _NODES = 8
 _HIDDEN = 64
 
 
+@on_its_device
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor, att: Tensor, att_bias: Tensor
 ) -> Tensor:
@@ -44,6 +46,7 @@ def forward(
     return out
 
 
+@on_its_device
 def backward(
     grad: Tensor,
     out: Tensor,

@@ -7,13 +7,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.triton.common import arithmetic
+from pyg_featgraph.nn.kernels.triton.common import arithmetic, on_its_device
 
 # Entries of a program, and how many others they are compared with at a time:
 _ENTRIES = 512
 _OTHERS = 8
 
 
+@on_its_device
 def forward(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
     r"""As :func:`~pyg_featgraph.nn.kernels.top_m`."""
     n = weight.size(-1)
@@ -39,6 +40,11 @@ def forward(weight: Tensor, m: int, keep_ties: bool) -> Tensor:
         SUM=arithmetic(weight)['SUM'],
     )
     return out
+
+
+def backward(grad: Tensor, out: Tensor) -> Tensor:
+    r"""The gradient of what :func:`forward` takes."""
+    return torch.where(out != 0, grad, 0).contiguous()
 
 
 @triton.jit

@@ -19,6 +19,7 @@ from pyg_featgraph.nn.kernels.triton.common import (
     accumulator,
     arithmetic,
     groups,
+    on_its_device,
 )
 
 # Rows, sets and channels of a tile:
@@ -27,6 +28,7 @@ _SETS = 16
 _CHANNELS = 16
 
 
+@on_its_device
 def forward(
     x: Tensor,
     weight: Tensor | None,
@@ -59,6 +61,7 @@ def forward(
     return out
 
 
+@on_its_device
 def backward(
     grad: Tensor,
     x: Tensor,
