@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 import triton
@@ -24,7 +24,7 @@ def on_its_device(
     r"""Launches kernels where the first tensor is, whichever GPU is current."""
 
     @wraps(function)
-    def launch(x: Tensor, *args: Args.args, **kwargs: Args.kwargs) -> Result:
+    def launch(x: Tensor, /, *args: Args.args, **kwargs: Args.kwargs) -> Result:
         with torch.cuda.device_of(x):
             return function(x, *args, **kwargs)
 
@@ -33,7 +33,7 @@ def on_its_device(
 
 def padded(size: int) -> int:
     r"""The power of two that holds a dimension of a matrix product."""
-    return max(SMALLEST, triton.next_power_of_2(size))
+    return max(SMALLEST, int(triton.next_power_of_2(size)))
 
 
 def tile(x: Tensor, most: int, numbers: int = 4096) -> int:
@@ -54,7 +54,12 @@ def accumulator(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def arithmetic(x: Tensor) -> dict[str, object]:
+def sums(x: Tensor, *size: int) -> Tensor:
+    r"""Zeros in the type that sums are taken in."""
+    return torch.zeros(size, dtype=accumulator(x), device=x.device)
+
+
+def arithmetic(x: Tensor) -> dict[str, Any]:
     r"""The type of sums and the precision of products, as kernels take them.
 
     Numbers of half precision lose nothing in the tensor cores of a GPU. Those

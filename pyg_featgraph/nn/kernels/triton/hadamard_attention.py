@@ -9,18 +9,20 @@ program.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pyg_featgraph.nn.kernels.triton.common import (
-    accumulator,
     arithmetic,
     load_matrix,
     load_vector,
     on_its_device,
     padded,
+    sums,
 )
 
 _NODES = 16
@@ -75,14 +77,13 @@ def backward(
     r"""The gradients of what :func:`forward` takes."""
     size, n, d = x.size()
     heads = att.size(0)
-    new = {'dtype': accumulator(x), 'device': x.device}
-    norm = torch.empty(size, heads, n, **new)
-    shift = torch.empty(size, heads, n, **new)
+    norm = sums(x, size, heads, n)
+    shift = sums(x, size, heads, n)
     grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
     grad_scale = torch.empty_like(scale, memory_format=torch.contiguous_format)
     tiles = triton.cdiv(n, _NODES)
-    grad_att = torch.zeros(size * tiles, heads, d, **new)
-    grad_bias = torch.zeros(size * tiles, heads, **new)
+    grad_att = sums(x, size * tiles, heads, d)
+    grad_bias = sums(x, size * tiles, heads)
     pairs = _pairs(scale, keep, dropout_mask, (size, heads, n, n))
     nodes = x.contiguous(), att.contiguous(), bias.contiguous()
     grad = grad.contiguous()
@@ -131,7 +132,7 @@ def _grid(size: int, n: int, heads: int) -> tuple[int, int, int]:
     return size, triton.cdiv(n, _NODES), heads
 
 
-def _options(x: Tensor, scale_logits: bool) -> dict[str, object]:
+def _options(x: Tensor, scale_logits: bool) -> dict[str, Any]:
     return {
         'SCALE_LOGITS': scale_logits,
         'T': _NODES,

@@ -8,18 +8,19 @@ get, which goes through rows and leaves the sums of each program.
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pyg_featgraph.nn.kernels.triton.common import (
-    accumulator,
     arithmetic,
     groups,
     load_matrix,
     on_its_device,
     padded,
+    sums,
     tile,
 )
 
@@ -37,7 +38,7 @@ def forward(
     out = x.new_empty(size, sets, queries, d)
     tiles = _tiles(x, query)
     if out.numel() > 0:
-        _forward[size, sets, triton.cdiv(queries, int(tiles['E']))](
+        _forward[size, sets, triton.cdiv(queries, tiles['E'])](
             *(v.contiguous() for v in (x, weight, query, threshold)),
             out,
             n,
@@ -58,13 +59,12 @@ def backward(
     sets, queries, _ = query.size()
     tiles = _tiles(x, query)
     num_tiles = triton.cdiv(n, _NODES)
-    num_queries = triton.cdiv(queries, int(tiles['E']))
+    num_queries = triton.cdiv(queries, tiles['E'])
     num_groups = groups(size, sets * num_queries * num_tiles)
-    new = {'dtype': accumulator(x), 'device': x.device}
     grad_x = x.new_zeros(x.size())
     grad_weight = weight.new_zeros(weight.size())
-    grad_query = torch.zeros(num_groups, num_tiles, *query.size(), **new)
-    grad_threshold = torch.zeros(num_groups, *threshold.size(), **new)
+    grad_query = sums(x, num_groups, num_tiles, *query.size())
+    grad_threshold = sums(x, num_groups, *threshold.size())
     inputs = [v.contiguous() for v in (grad, x, weight, query, threshold)]
     if grad.numel() > 0:
         _backward_nodes[size, num_tiles](
@@ -89,7 +89,7 @@ def backward(
     )
 
 
-def _tiles(x: Tensor, query: Tensor) -> dict[str, object]:
+def _tiles(x: Tensor, query: Tensor) -> dict[str, Any]:
     return {
         'T': _NODES,
         'D': padded(x.size(2)),

@@ -8,19 +8,20 @@ all others; what reaches parameters goes to sums of each program.
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from pyg_featgraph.nn.kernels.triton.common import (
-    accumulator,
     arithmetic,
     groups,
     load_matrix,
     load_vector,
     on_its_device,
     padded,
+    sums,
     tile,
 )
 
@@ -40,7 +41,7 @@ def forward(
     tensors = [v.contiguous() for v in (x, weight, bias, att, att_bias)]
     tiles = _tiles(x, weight)
     if out.numel() > 0:
-        _forward[size, triton.cdiv(n, int(tiles['T']))](
+        _forward[size, triton.cdiv(n, tiles['T'])](
             *tensors, out, n, d, weight.size(0), **tiles
         )
     return out
@@ -59,18 +60,17 @@ def backward(
     size, n, d = x.size()
     h = weight.size(0)
     tiles = _tiles(x, weight)
-    num_tiles = triton.cdiv(n, int(tiles['T']))
-    num_hidden = triton.cdiv(h, int(tiles['H']))
+    num_tiles = triton.cdiv(n, tiles['T'])
+    num_hidden = triton.cdiv(h, tiles['H'])
     num_groups = groups(size, num_tiles * num_hidden)
     # Each tile of the hidden layer has gradients of its own for nodes, each
     # group of rows for parameters:
-    new = {'dtype': accumulator(x), 'device': x.device}
-    grad_x = torch.zeros(num_hidden, size, n, d, **new)
+    grad_x = sums(x, num_hidden, size, n, d)
     programs = num_groups * num_tiles
-    grad_weight = torch.zeros(programs, h, d, **new)
-    grad_bias = torch.zeros(programs, h, **new)
-    grad_att = torch.zeros(programs, h, **new)
-    grad_att_bias = torch.zeros(num_hidden, programs, **new)
+    grad_weight = sums(x, programs, h, d)
+    grad_bias = sums(x, programs, h)
+    grad_att = sums(x, programs, h)
+    grad_att_bias = sums(x, num_hidden, programs)
     if grad.numel() > 0:
         _backward[num_groups, num_tiles, num_hidden](
             *(v.contiguous() for v in (grad, out, x, weight, bias, att)),
@@ -94,7 +94,7 @@ def backward(
     )
 
 
-def _tiles(x: Tensor, weight: Tensor) -> dict[str, object]:
+def _tiles(x: Tensor, weight: Tensor) -> dict[str, Any]:
     return {
         'T': _NODES if tile(x, _NODES**2, 2048) == _NODES**2 else _NODES // 2,
         'D': padded(x.size(2)),

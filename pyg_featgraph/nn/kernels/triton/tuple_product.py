@@ -9,6 +9,7 @@ is in, so that nothing is added from several programs.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 import triton
@@ -16,10 +17,10 @@ import triton.language as tl
 from torch import Tensor
 
 from pyg_featgraph.nn.kernels.triton.common import (
-    accumulator,
     arithmetic,
     groups,
     on_its_device,
+    sums,
 )
 
 # Rows, sets and channels of a tile:
@@ -104,9 +105,7 @@ def backward(
         return grad_x, x.new_empty(0)
     blocks = triton.cdiv(num, _SETS) * triton.cdiv(d, _CHANNELS)
     num_groups = groups(triton.cdiv(size, _ROWS), blocks)
-    grad_weight = torch.zeros(
-        num_groups, num, d, dtype=accumulator(x), device=x.device
-    )
+    grad_weight = sums(x, num_groups, num, d)
     if grad.numel() > 0:
         _backward_weight[
             num_groups, triton.cdiv(num, _SETS), triton.cdiv(d, _CHANNELS)
@@ -133,7 +132,7 @@ def _members(other: Tensor, shared: list[int], ptr: list[int]) -> Tensor:
     return torch.cat([common, other.unsqueeze(1)], dim=1).int()
 
 
-def _tiles(x: Tensor) -> dict[str, object]:
+def _tiles(x: Tensor) -> dict[str, Any]:
     return {
         'ROWS': _ROWS,
         'SETS': _SETS,

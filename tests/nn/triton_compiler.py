@@ -1,0 +1,91 @@
+"""Compiles the kernels as for a GPU, of which none is needed: prints for each
+launch the kernel and the bytes of shared memory it takes, as lines of JSON.
+
+    python tests/nn/triton_compiler.py 80 bfloat16 39 16
+"""
+
+import json
+import sys
+from importlib import import_module
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+from triton.runtime.jit import JITFunction
+
+from pyg_featgraph.nn.kernels import plan_tuples, triton
+
+CAPABILITY, DTYPE, N, D = sys.argv[1:]
+SIZE, HEADS, SETS, QUERIES, HIDDEN = 3, 2, 3, 40, int(D)
+
+
+class Driver:
+    """One for a GPU that is not there."""
+
+    def get_current_target(self):
+        return GPUTarget('cuda', int(CAPABILITY), 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+
+launch = JITFunction.run
+
+
+def compile_only(self, *args, grid, warmup, **kwargs):
+    kernel = launch(self, *args, grid=grid, warmup=True, **kwargs)
+    module = self.fn.__module__.split('.')[-1]
+    fact = {
+        'kernel': f'{module}.{self.fn.__name__}',
+        'shared': kernel.metadata.shared,
+    }
+    print(json.dumps(fact), flush=True)
+
+
+def randn(*size):
+    return torch.randn(size).to(getattr(torch, DTYPE))
+
+
+def main():
+    driver.set_active(Driver())
+    JITFunction.run = compile_only
+    pair_score, attention, sets, tuples, top_m = (
+        import_module(f'{triton.__name__}.{name}')
+        for name in (
+            'pair_score',
+            'hadamard_attention',
+            'induced_set',
+            'tuple_product',
+            'top_m',
+        )
+    )
+    n, d = int(N), int(D)
+    x = randn(SIZE, n, d)
+    layer = randn(HIDDEN, d), randn(HIDDEN), randn(HIDDEN)
+    out = pair_score.forward(x, *layer, randn(1))
+    pair_score.backward(out, out, x, *layer)
+    top_m.forward(out, 5, False)
+    top_m.forward(out, 5, True)
+    keep = torch.ones(1, 1, n, n, dtype=torch.bool)
+    parameters = randn(HEADS, d), randn(HEADS)
+    for args in (
+        (randn(SIZE, 1, n, n), None, None, 0.2, False),
+        (randn(SIZE, HEADS, n, n), keep, randn(SIZE, HEADS, n, n), 0.2, True),
+    ):
+        out = attention.forward(x, *parameters, *args)
+        attention.backward(out, x, *parameters, *args)
+    args = randn(SIZE, n, SETS), randn(SETS, QUERIES, d)
+    args = x, *args, randn(n, SETS, QUERIES)
+    sets.backward(sets.forward(*args), *args)
+    plan = plan_tuples([(0, 1, 2), (0, 1, 3), (1, 2, 4)])
+    plan = plan.other, plan.shared, plan.ptr, plan.starts
+    for weight in (None, randn(3, d)):
+        out = tuples.forward(x, weight, *plan)
+        tuples.backward(out, x, weight, *plan)
+
+
+if __name__ == '__main__':
+    main()
