@@ -1,14 +1,10 @@
 r"""Kernels for the CPU in C++."""
 
+from pathlib import Path
+
 from pyg_featgraph.nn.kernels.native.library import call, library
 
-#: The kernels that there are:
-NAMES = (
-    'field_product',
-    'hadamard_attention',
-    'pair_score',
-    'small_attention',
-    'top_m',
-)
+#: The kernels that there are, each in a file of C++ and one of Python:
+NAMES = frozenset(path.stem for path in Path(__file__).parent.glob('*.h'))
 
 __all__ = ['NAMES', 'call', 'library']

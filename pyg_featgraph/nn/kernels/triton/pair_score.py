@@ -199,11 +199,13 @@ def _backward(
             j = start + tl.arange(0, T)
             x_j = load_matrix(x + nodes * d, j, n, c, d, SUM)
             pairs = _products(x_i, x_j, T, D)
-            # Both entries of a symmetric pair flow into its score:
+            # Both entries of a symmetric pair flow into its score. Which of
+            # them were selected, they need not share:
             y = load_matrix(out + nodes * n, i, n, j, n, SUM)
-            g = load_matrix(grad + nodes * n, i, n, j, n, SUM)
-            g += tl.trans(load_matrix(grad + nodes * n, j, n, i, n, SUM))
-            g = tl.reshape(g * y * (1 - y), (T * T,))
+            g = load_matrix(grad + nodes * n, i, n, j, n, SUM) * y * (1 - y)
+            y = load_matrix(out + nodes * n, j, n, i, n, SUM)
+            back = load_matrix(grad + nodes * n, j, n, i, n, SUM) * y * (1 - y)
+            g = tl.reshape(g + tl.trans(back), (T * T,))
             hidden = (
                 tl.dot(
                     pairs, tl.trans(w), input_precision=PRECISION, out_dtype=SUM
