@@ -13,11 +13,13 @@ An environment of its own has all of them, in versions that work together:
 A training step is the forward pass, the mean binary cross entropy, the
 backward pass and a step of Adam over all parameters, tables included; inference
 is a forward pass without gradients. All models take their turns in each round;
-a ratio is that of the times of one round. The peak memory is that of a training
+a ratio is that of the times of one round. Models of this library run once with
+each form of its kernels. The peak memory is that of a training
 step, the first one, in a process of its own.
 """
 
 import argparse
+import os
 import sys
 
 import torch
@@ -28,6 +30,8 @@ from torch.nn.functional import (
     binary_cross_entropy_with_logits,
 )
 
+from pyg_featgraph.nn.kernels.backend import VARIABLE
+
 
 def contestant(name, rows, fields, ids):
     torch.manual_seed(0)
@@ -35,7 +39,7 @@ def contestant(name, rows, fields, ids):
     return CONTESTANTS[name].make(random_ids(rows, sizes), sizes)
 
 
-def training(name, rows, fields, ids):
+def training(name, kernels, rows, fields, ids):
     """A function that makes a step."""
     one = contestant(name, rows, fields, ids)
     optimizer = torch.optim.Adam(one.model.parameters(), lr=1e-3)
@@ -48,6 +52,7 @@ def training(name, rows, fields, ids):
     )
 
     def step():
+        os.environ[VARIABLE] = kernels
         optimizer.zero_grad()
         loss(one.run(), label).backward()
         optimizer.step()
@@ -55,11 +60,12 @@ def training(name, rows, fields, ids):
     return step
 
 
-def inference(name, rows, fields, ids):
+def inference(name, kernels, rows, fields, ids):
     one = contestant(name, rows, fields, ids)
     one.model.eval()
 
     def forward():
+        os.environ[VARIABLE] = kernels
         with torch.inference_mode():
             one.run()
 
@@ -70,33 +76,38 @@ PHASES = {'training': training, 'inference': inference}
 
 
 def compare(args, phase, rows):
-    """A row of the table for each model."""
+    """A row of the table for each model and form of the kernels."""
     size = rows, args.fields, args.ids
+    forms = [
+        (name, kernels)
+        for name in args.models
+        for kernels in (args.kernels if CONTESTANTS[name].peer else [''])
+    ]
     memory = {}
     if phase == 'training' and not args.no_memory:
-        for name in args.models:
-            print(f'{name}: memory', file=sys.stderr)
-            memory[name] = peak_memory(training, name, *size)
-    functions = {name: PHASES[phase](name, *size) for name in args.models}
+        for form in forms:
+            print('memory of', *form, file=sys.stderr)
+            memory[form] = peak_memory(training, *form, *size)
+    functions = {form: PHASES[phase](*form, *size) for form in forms}
     print(f'{phase}, {rows} rows', file=sys.stderr)
     seconds = time_interleaved(functions, args.rounds)
     out = []
-    for name in args.models:
+    for form in forms:
+        name, kernels = form
         peer = CONTESTANTS[name].peer
         row = {
             'rows': rows,
             'phase': phase,
             'model': name,
-            'ms': spread(seconds[name], 1e3, 1),
+            'kernels': kernels,
+            'ms': spread(seconds[form], 1e3, 1),
         }
-        if peer in seconds:
-            ratios = [
-                own / other
-                for own, other in zip(seconds[name], seconds[peer], strict=True)
-            ]
+        if (peer, '') in seconds:
+            pairs = zip(seconds[form], seconds[peer, ''], strict=True)
+            ratios = [own / other for own, other in pairs]
             row |= {'times peer': spread(ratios, digits=2), 'peer': peer}
-        if name in memory:
-            row['peak MB'] = f'{memory[name]:.0f}'
+        if form in memory:
+            row['peak MB'] = f'{memory[form]:.0f}'
         out.append(row)
     return out
 
@@ -114,6 +125,12 @@ def main():
     )
     parser.add_argument(
         '--phases', nargs='+', choices=PHASES, default=list(PHASES)
+    )
+    parser.add_argument(
+        '--kernels',
+        nargs='+',
+        choices=['native', 'portable'],
+        default=['native', 'portable'],
     )
     parser.add_argument('--fields', type=int, default=39)
     parser.add_argument('--ids', type=int, default=100_000)
