@@ -36,9 +36,26 @@ def chunk(monkeypatch, kernel, rows, bytes_of_row):
 def test_pair_score(rows, n, monkeypatch):
     chunk(monkeypatch, score, rows, (n // 2 + 1) * n * D * 8)
     inputs = [randn(B, n, D), randn(4, D), randn(4), randn(4), randn(1)]
-    sizes = [v.size(0) for _, v in score._products(inputs[0].detach())]
+    sizes = [v.size(0) for *_, v in score._products(inputs[0].detach())]
     assert sizes[0] == min(rows, B)
     assert sum(sizes) == B
+    check_pair_score(inputs)
+
+
+@pytest.mark.parametrize('shifts', [1, 2, 3])
+@pytest.mark.parametrize('n', [2, 5, 6, 9])
+def test_pair_score_takes_a_row_of_many_nodes_in_parts(shifts, n, monkeypatch):
+    chunk(monkeypatch, score, shifts, n * D * 8)
+    inputs = [randn(B, n, D), randn(4, D), randn(4), randn(4), randn(1)]
+    sizes = [v.size() for *_, v in score._products(inputs[0].detach())]
+    shifts = min(shifts, n // 2 + 1)
+    assert len(sizes) == B * -(-(n // 2 + 1) // shifts)
+    assert all(size[1] <= shifts for size in sizes)
+    check_pair_score(inputs)
+
+
+def check_pair_score(inputs):
+    n = inputs[0].size(1)
     expected = scores_by_loops(*inputs)
     assert_same(expected, [score.pair_score(*inputs)], inputs)
     # Behind a selection, most pairs have no gradient:

@@ -59,11 +59,15 @@ def _pair_score(
     size, n, _ = x.size()
     to_full, _, _ = _places(n, x.device)
     out = x.new_empty(size, n, n)
-    for rows, v in _products(x):
+    step, _ = _chunk(x)
+    pairs = x.new_empty(step, n // 2 + 1, n)
+    for rows, shifts, v in _products(x):
         hidden = torch.addmm(bias, v.flatten(0, 2), weight.t()).relu_()
-        score = torch.mv(hidden, att).add_(att_bias).sigmoid_()
-        score = score.view(v.size(0), -1)
-        out[rows] = score.index_select(1, to_full).view(-1, n, n)
+        score = torch.mv(hidden, att).view(v.size()[:3])
+        pairs[: v.size(0), shifts] = score
+        if shifts.stop > n // 2:
+            score = pairs[: v.size(0)].add(att_bias).sigmoid_().flatten(1)
+            out[rows] = score.index_select(1, to_full).view(-1, n, n)
     return out
 
 
@@ -88,21 +92,21 @@ def _pair_score_backward(
         return native.backward(grad, out, x, weight, bias, att)  # type: ignore[no-any-return]
     n = x.size(1)
     _, to_pairs, share = _places(n, x.device)
-    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
-    # What pair (i, i + s) sends to node i + s is to be summed over s. Each s
-    # has a lane of its own in which node j stands at place j of 2n, so that
-    # the sum is over lanes; between, there are zeros.
+    grad_x = x.new_zeros(x.size())
     lanes, skewed = _lanes(x)
     grad_weight = weight.new_zeros(weight.size())
     grad_bias = torch.zeros_like(bias)
     grad_att = torch.zeros_like(att)
     grad_att_bias = att.new_zeros(1)
-    for rows, v in _products(x):
-        # Both entries of a symmetric pair flow into its score:
-        p = out[rows]
-        g = grad[rows] * p * (1 - p)
-        g = (g + g.transpose(1, 2)).flatten(1).index_select(1, to_pairs)
-        g = g.mul_(share.to(g.dtype)).flatten()
+    for rows, shifts, v in _products(x):
+        if shifts.start == 0:
+            # Both entries of a symmetric pair flow into its score:
+            p = out[rows]
+            whole = grad[rows] * p * (1 - p)
+            whole = (whole + whole.transpose(1, 2)).flatten(1)
+            whole = whole.index_select(1, to_pairs).mul_(share.to(x.dtype))
+            whole = whole.view(v.size(0), -1, n)
+        g = whole[:, shifts].flatten()
         grad_att_bias += g.sum()
         flat = some = v.flatten(0, 2)
         # After a selection most pairs may have no gradient. (On a GPU it would
@@ -123,11 +127,14 @@ def _pair_score_backward(
             torch.mm(grad_hidden, weight, out=flat)
         else:
             flat.zero_().index_copy_(0, used, torch.mm(grad_hidden, weight))
-        part = x[rows].unsqueeze(1)
-        torch.mul(v, part, out=skewed[: v.size(0)])
-        grad_twice = lanes[: v.size(0)].sum(dim=1)
-        torch.sum(v.mul_(_shifted(x[rows])), dim=1, out=grad_x[rows])
-        grad_x[rows].add_(grad_twice[:, :n]).add_(grad_twice[:, n:])
+        part, total = x[rows], grad_x[rows]
+        torch.mul(v, part.unsqueeze(1), out=skewed[: v.size(0), : v.size(1)])
+        sent = lanes[: v.size(0), : v.size(1)].sum(dim=1)
+        # The first lane begins at the node that the first shift leads to:
+        first = n - shifts.start
+        total[:, shifts.start :].add_(sent[:, :first])
+        total[:, : sent.size(1) - first].add_(sent[:, first : first + n])
+        total.add_(v.mul_(_shifted(part, shifts)).sum(dim=1))
     return grad_x, grad_weight, grad_bias, grad_att, grad_att_bias
 
 
@@ -166,43 +173,57 @@ for _device in ('cpu', 'cuda'):
     _pair_score_backward.register_autocast(_device, torch.float32)
 
 
-def _products(x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def _products(x: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
     # Yields chunks of rows with the products of their pairs, [rows, S, n, d],
-    # all in the same memory: fresh memory costs more than the products.
+    # all in the same memory: fresh memory costs more than the products. Of
+    # rows with many nodes it is some of the shifts at a time.
     size, n, d = x.size()
-    step = _rows_of_chunk(x)
-    buffer = x.new_empty(step, n // 2 + 1, n, d)
+    step, num_shifts = _chunk(x)
+    buffer = x.new_empty(step, num_shifts, n, d)
     for start in range(0, size, step):
         part = x[start : start + step]
-        out = buffer[: part.size(0)]
-        torch.mul(part.unsqueeze(1), _shifted(part), out=out)
-        yield slice(start, start + part.size(0)), out
+        for first in range(0, n // 2 + 1, num_shifts):
+            shifts = slice(first, min(first + num_shifts, n // 2 + 1))
+            out = buffer[: part.size(0), : shifts.stop - first]
+            torch.mul(part.unsqueeze(1), _shifted(part, shifts), out=out)
+            yield slice(start, start + part.size(0)), shifts, out
 
 
-def _shifted(x: Tensor) -> Tensor:
+def _shifted(x: Tensor, shifts: slice) -> Tensor:
     # Entry (s, i) is node i + s, [rows, S, n, d], without copying nodes for
     # each s.
     size, n, d = x.size()
     twice = torch.cat([x, x], dim=1)
-    return twice.as_strided((size, n // 2 + 1, n, d), (2 * n * d, d, d, 1))
+    return twice.as_strided(
+        (size, shifts.stop - shifts.start, n, d),
+        (2 * n * d, d, d, 1),
+        shifts.start * d,
+    )
 
 
 def _lanes(x: Tensor) -> tuple[Tensor, Tensor]:
+    # What pair (i, i + s) sends to node i + s is to be summed over s. Each s
+    # has a lane of its own in which node j stands at place j, counted on
+    # beyond n and from the first shift of the chunk, so that the sum is over
+    # lanes; between, there are zeros.
     _, n, d = x.size()
-    step, num_shifts = _rows_of_chunk(x), n // 2 + 1
-    lanes = x.new_zeros(step, num_shifts, 2 * n, d)
+    step, num_shifts = _chunk(x)
+    width = n + num_shifts
+    lanes = x.new_zeros(step, num_shifts, width, d)
     skewed = lanes.as_strided(
         (step, num_shifts, n, d),
-        (num_shifts * 2 * n * d, (2 * n + 1) * d, d, 1),
+        (num_shifts * width * d, (width + 1) * d, d, 1),
     )
     return lanes, skewed
 
 
-def _rows_of_chunk(x: Tensor) -> int:
+def _chunk(x: Tensor) -> tuple[int, int]:
+    # How many rows and how many shifts are taken at a time.
     size, n, d = x.size()
     limit = _GPU_CHUNK if x.is_cuda else _CPU_CHUNK
-    step = limit // ((n // 2 + 1) * n * d * x.element_size())
-    return max(1, min(step, size))
+    shifts = limit // (n * d * x.element_size())
+    step = shifts // (n // 2 + 1)
+    return max(1, min(step, size)), max(1, min(shifts, n // 2 + 1))
 
 
 def pair_places(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
