@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -78,6 +79,11 @@ class FieldInfo:
     def num_fields(self) -> int:
         r"""The number :math:`n` of fields, which are the nodes of a row."""
         return len(self.names)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        r"""The number of each field by its name."""
+        return {name: i for i, name in enumerate(self.names)}
 
     @property
     def num_slots(self) -> int:

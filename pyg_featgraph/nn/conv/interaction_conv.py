@@ -6,6 +6,7 @@ import typing
 from collections.abc import Sequence
 from itertools import combinations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +19,9 @@ from pyg_featgraph.nn.lazy import LazyModule
 
 #: The interaction functions of the paper.
 FUNCTIONS = ('inner', 'outer', 'vector', 'scalar')
+
+# Of all pairs of up to 181 fields; more interactions are taken in parts:
+_PART = 2**14
 
 
 class InteractionConv(HyperedgeConv, LazyModule):
@@ -85,6 +89,7 @@ class InteractionConv(HyperedgeConv, LazyModule):
     """
 
     index: Tensor
+    parts: list[slice]
     other: Tensor
     permutation: Tensor
     inverse: Tensor
@@ -125,11 +130,15 @@ class InteractionConv(HyperedgeConv, LazyModule):
         self.order = len(tuples[0])
         self.init_gate = gate
         size = len(tuples)
-        self.register_buffer('index', torch.tensor(tuples), persistent=False)
-        plan = plan_tuples(tuples)
-        self._groups = plan.shared, plan.ptr, plan.starts
+        index = torch.from_numpy(np.asarray(tuples))
+        self.register_buffer('index', index, persistent=False)
+        starts = range(0, size, _PART)
+        self.parts = [slice(i, min(i + _PART, size)) for i in starts]
+        plans = [plan_tuples(tuples[part]) for part in self.parts]
+        self._groups = [(p.shared, p.ptr, p.starts) for p in plans]
         for name in ('other', 'permutation', 'inverse'):
-            self.register_buffer(name, getattr(plan, name), persistent=False)
+            value = torch.cat([getattr(plan, name) for plan in plans])
+            self.register_buffer(name, value, persistent=False)
         if function == 'inner':
             self.register_parameter('weight', None)
         elif function == 'scalar':
@@ -164,13 +173,6 @@ class InteractionConv(HyperedgeConv, LazyModule):
     def channels(self) -> int:
         r"""Size of each node vector."""
         return self.in_channels
-
-    @property
-    def plan(self) -> TuplePlan:
-        r"""How the dense layout goes through the interactions."""
-        return TuplePlan(
-            *self._groups, self.other, self.permutation, self.inverse
-        )
 
     def hyperedges(
         self, field: Tensor, batch: Tensor, batch_size: int, num_fields: int
@@ -240,7 +242,8 @@ class InteractionConv(HyperedgeConv, LazyModule):
         """
         size = self._batch_size(x, hyperedge_index, num_edges, mask)
         if size is None:
-            out = self._dense(x if mask is None else x * mask.unsqueeze(-1))
+            outs = [self.values(x, k, mask) for k in range(len(self.parts))]
+            out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
         else:
             assert hyperedge_index is not None
             out = self._graph(x, hyperedge_index, field, size)
@@ -265,14 +268,27 @@ class InteractionConv(HyperedgeConv, LazyModule):
         mean, var = self.norm.running_mean, self.norm.running_var
         return F.batch_norm(x, mean, var, eps=self.norm.eps)
 
-    def _dense(self, x: Tensor) -> Tensor:
+    def values(self, x: Tensor, k: int, mask: Tensor | None) -> Tensor:
+        r"""The interaction functions alone, in the dense layout.
+
+        Args:
+            x (torch.Tensor): The node features.
+            k (int): Of which of :obj:`parts`, slices of the interactions.
+            mask (torch.Tensor, optional): The fields that are there.
+        """
+        part = self.parts[k]
+        if mask is not None:
+            x = x * mask.unsqueeze(-1)
         if self.function == 'outer':
-            out = x @ self.weight.t()
-            factors = [out[:, self.index[:, s], s] for s in range(self.order)]
+            out, index = x @ self.weight.t(), self.index[part]
+            factors = [out[:, index[:, s], s] for s in range(self.order)]
             return torch.stack(factors).prod(dim=0)
+        orders = (self.other, self.permutation, self.inverse)
+        plan = TuplePlan(*self._groups[k], *(v[part] for v in orders))
         if self.function == 'scalar':
-            return tuple_product(x, None, self.plan) * self.weight.squeeze(1)
-        return tuple_product(x, self.weight, self.plan)
+            return tuple_product(x, None, plan) * self.weight[part].squeeze(1)
+        weight = None if self.weight is None else self.weight[part]
+        return tuple_product(x, weight, plan)
 
     def _graph(
         self,

@@ -46,15 +46,17 @@ class SumReadout(torch.nn.Module):
             # Of the size that the terms have in the sum:
             torch.nn.init.normal_(self.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, part: slice = slice(None)) -> Tensor:
         r"""Sums up terms.
 
         Args:
             x (torch.Tensor): The terms, of the rows of all members.
+            part (slice, optional): Which terms these are. (default: all)
         """
         if self.weight is None:
             return x.sum(dim=-1, keepdim=True)
-        return (by_member(x, self.weight.size(0)) @ self.weight).flatten(0, 1)
+        weight = self.weight[:, part]
+        return (by_member(x, weight.size(0)) @ weight).flatten(0, 1)
 
     def __repr__(self) -> str:
         return (

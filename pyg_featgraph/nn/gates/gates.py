@@ -8,7 +8,7 @@ yet, zero for one that is closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from pyg_featgraph.data import FieldInfo
@@ -63,20 +63,6 @@ def shared_gates(
     )
 
 
-def all_tuples(
-    names: Iterable[str], order: int, functions: Sequence[str]
-) -> InteractionSet:
-    r"""All interactions of an order, with gates that have no value yet.
-
-    Args:
-        names (list of str): The names of the fields.
-        order (int): The number of fields of each interaction.
-        functions (list of str): The functions of each interaction.
-    """
-    values = dict.fromkeys(functions)
-    return gated(dict.fromkeys(combinations(names, order), values))
-
-
 def members(entry: Interaction, info: FieldInfo) -> tuple[int, ...]:
     r"""The numbers of the fields of an interaction, ascending.
 
@@ -88,16 +74,16 @@ def members(entry: Interaction, info: FieldInfo) -> tuple[int, ...]:
         DataError: If a field is unknown.
     """
     for name in entry.fields:
-        if name not in info.names:
+        if name not in info.numbers:
             raise DataError(
                 f'The interaction {" x ".join(entry.fields)} has the field '
                 f"'{name}', which the table has not"
             )
-    return tuple(sorted(info.names.index(name) for name in entry.fields))
+    return tuple(sorted(info.numbers[name] for name in entry.fields))
 
 
 def by_operator(
-    interactions: InteractionSet,
+    interactions: InteractionSet | None,
     info: FieldInfo,
     functions: Sequence[str],
 ) -> dict[tuple[str, int], dict[tuple[int, ...], float | None]]:
@@ -106,7 +92,8 @@ def by_operator(
     single field are left out.
 
     Args:
-        interactions (InteractionSet): The interactions, of whichever method.
+        interactions (InteractionSet, optional): The interactions, of
+            whichever method; :obj:`None` stands for all pairs.
         info (FieldInfo): The layout of the fields.
         functions (list of str): The functions of entries that name none.
 
@@ -115,16 +102,26 @@ def by_operator(
         ValueError: If a function is unknown.
     """
     out: dict[tuple[str, int], dict[tuple[int, ...], float | None]] = {}
+    if interactions is None:
+        for function in functions:
+            pairs = combinations(range(info.num_fields), 2)
+            out[_known(function), 2] = dict.fromkeys(pairs)
+        interactions = InteractionSet()
     entries = {members(x, info): x for x in interactions}
     for q, entry in sorted(entries.items(), key=lambda item: item[0]):
         values = entry.detail.get('functions') or dict.fromkeys(functions)
         for function, value in values.items():
-            if function not in FUNCTIONS:
-                raise ValueError(
-                    f"No interaction function named '{function}' "
-                    f'({", ".join(FUNCTIONS)})'
-                )
+            key = _known(function), len(q)
             if len(q) > 1:
-                out.setdefault((function, len(q)), {})[q] = value
+                out.setdefault(key, {})[q] = value
     keys = sorted(out, key=lambda key: (FUNCTIONS.index(key[0]), key[1]))
     return {key: out[key] for key in keys}
+
+
+def _known(function: str) -> str:
+    if function not in FUNCTIONS:
+        raise ValueError(
+            f"No interaction function named '{function}' "
+            f'({", ".join(FUNCTIONS)})'
+        )
+    return function

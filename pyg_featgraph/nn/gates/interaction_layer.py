@@ -11,7 +11,9 @@ from torch import Tensor
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.conv import InteractionConv
+from pyg_featgraph.nn.dense.sum_readout import SumReadout
 from pyg_featgraph.nn.gates.gates import by_operator, gated
+from pyg_featgraph.nn.gates.interaction_sum import interaction_sum
 from pyg_featgraph.nn.layout import Nodes
 
 
@@ -23,9 +25,10 @@ class InteractionLayer(torch.nn.Module):
     Args:
         channels (int): Size of each node vector.
         info (FieldInfo): The layout of the fields.
-        interactions (InteractionSet): The interactions, of whichever method.
-            Those of :class:`~pyg_featgraph.nn.AIM` bring functions and gates
-            with them, as :obj:`detail["functions"]`.
+        interactions (InteractionSet, optional): The interactions, of whichever
+            method. Those of :class:`~pyg_featgraph.nn.AIM` bring functions and
+            gates with them, as :obj:`detail["functions"]`.
+            (default: all pairs)
         functions (list of str, optional): The functions of interactions that
             name none. (default: :obj:`("inner",)`)
         norm (bool, optional): Whether interactions are normalised.
@@ -50,7 +53,7 @@ class InteractionLayer(torch.nn.Module):
         self,
         channels: int,
         info: FieldInfo,
-        interactions: InteractionSet,
+        interactions: InteractionSet | None = None,
         functions: Sequence[str] = ('inner',),
         norm: bool = True,
         gate: float | None = 0.6,
@@ -139,6 +142,37 @@ class InteractionLayer(torch.nn.Module):
             size = like.size(0) if nodes.is_dense else nodes.batch_size
             return like.new_zeros(size, 0)
         return torch.cat(outs, dim=1)
+
+    def summed(
+        self,
+        readout: SumReadout,
+        x: Mapping[str, Tensor],
+        nodes: Nodes,
+        pair_weight: Tensor | None = None,
+    ) -> Tensor:
+        r"""What a readout makes of the values of all interactions. Of very
+        many only some are stored at a time in the dense layout.
+
+        Args:
+            readout (SumReadout): The readout.
+            x (dict): The node vectors of each operator.
+            nodes (Nodes): The nodes that they belong to.
+            pair_weight (torch.Tensor, optional): See :meth:`forward`.
+                (default: one)
+        """
+        many = any(len(conv.parts) > 1 for _, conv in self.items())
+        if not nodes.is_dense or not many:
+            out: Tensor = readout(self(x, nodes, pair_weight))
+            return out
+        outs, start = [], 0
+        for key, conv in self.items():
+            weight = (
+                None if pair_weight is None else conv.pair_weight(pair_weight)
+            )
+            args = x[key], weight, nodes.mask
+            outs.append(interaction_sum(conv, readout, start, *args))
+            start += conv.num_hyperedges
+        return torch.stack(outs).sum(dim=0)
 
     def columns(self) -> dict[tuple[str, tuple[int, ...]], int]:
         r"""Where each interaction under each function stands in the output."""

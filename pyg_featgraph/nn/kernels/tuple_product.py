@@ -13,11 +13,11 @@ sets.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,34 +59,39 @@ def plan_tuples(tuples: Sequence[Sequence[int]]) -> TuplePlan:
     Args:
         tuples (list of tuple): The sets, each of :math:`p \ge 2` nodes.
     """
-    size = len(tuples[0]) - 1
-    count = Counter(c for q in tuples for c in combinations(sorted(q), size))
-    groups: dict[tuple[int, ...], list[tuple[int, int]]] = defaultdict(list)
-    for index, q in enumerate(tuples):
-        # The last of equally frequent ones, so that of all pairs each is in
-        # the group of its first node and has the second as the other one:
-        common = max(
-            combinations(sorted(q), size),
-            key=lambda c: (count[c], tuple(-i for i in c)),
-        )
-        (other,) = set(q) - set(common)
-        groups[common].append((other, index))
-    shared: list[int] = []
-    others: list[int] = []
-    order: list[int] = []
-    ptr, starts = [0], []
-    for common, members in sorted(groups.items()):
-        members.sort()
-        nodes = [node for node, _ in members]
-        shared += common
-        others += nodes
-        order += [index for _, index in members]
-        ptr.append(len(others))
-        whole = all(b == a + 1 for a, b in pairwise(nodes))
-        starts.append(nodes[0] if whole else -1)
-    where = torch.tensor(order)
+    nodes = np.sort(np.asarray(tuples, dtype=np.int64), axis=1)
+    num, order = nodes.shape
+    # Each set without one of its nodes, by the number of that subset among
+    # all that there are; these are in lexicographic order:
+    columns = [np.delete(nodes, k, axis=1) for k in range(order)]
+    subsets = np.stack(columns, axis=1)
+    number = np.zeros((num, order), dtype=np.int64)
+    for k in range(order - 1):
+        number = number * (nodes.max() + 1) + subsets[..., k]
+        _, flat = np.unique(number, return_inverse=True)
+        number = flat.reshape(num, order)
+    # The first of equally frequent ones, so that of all pairs each is in the
+    # group of its first node and has the second as the other one:
+    count = np.bincount(number.ravel())[number]
+    left_out = np.argmax(count * (number.max() + 1) - number, axis=1)
+    rows = np.arange(num)
+    group, other = number[rows, left_out], nodes[rows, left_out]
+    where = np.lexsort((other, group))
+    group, other = group[where], other[where]
+    begins = np.flatnonzero(np.diff(group, prepend=-1))
+    shared = subsets[where[begins], left_out[where[begins]]]
+    apart = np.diff(other, prepend=other[0]) != 1
+    apart[begins] = False
+    whole = ~np.logical_or.reduceat(apart, begins)
+    inverse = np.empty(num, dtype=np.int64)
+    inverse[where] = rows
     return TuplePlan(
-        shared, ptr, starts, torch.tensor(others), where, where.argsort()
+        shared.ravel().tolist(),
+        [*begins.tolist(), num],
+        np.where(whole, other[begins], -1).tolist(),
+        torch.from_numpy(other),
+        torch.from_numpy(where),
+        torch.from_numpy(inverse),
     )
 
 

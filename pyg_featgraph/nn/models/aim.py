@@ -31,7 +31,7 @@ from pyg_featgraph.nn.embedding import (
     RaggedEmbedding,
 )
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.gates.gates import all_tuples, gated, members
+from pyg_featgraph.nn.gates.gates import gated, members
 from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
 from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
@@ -147,8 +147,6 @@ class AIM(FieldModel):
         members: int = 1,
         field_dropout: float = 0.0,
     ) -> None:
-        if interactions is None:
-            interactions = all_tuples(info.names, 2, functions)
         super().__init__(info, head, members, field_dropout)
         self.function_wise = function_wise
         self.order_wise = order_wise
@@ -239,18 +237,17 @@ class AIM(FieldModel):
 
     def propagate(self, nodes: Nodes) -> Tensor:
         x, weight = self._vectors(nodes), nodes.x[-1]
-        values = self.layer(
-            {
-                key: x[self.table(conv.function, conv.order)]
-                for key, conv in self.layer.items()
-            },
-            nodes,
-            self._weigh(x, nodes),
-        )
-        out: Tensor = self.linear(weight, nodes) + self.readout(values)
-        if self.mlp is not None:
-            out = out + self.mlp(values)
-        return out
+        vectors = {
+            key: x[self.table(conv.function, conv.order)]
+            for key, conv in self.layer.items()
+        }
+        args = vectors, nodes, self._weigh(x, nodes)
+        out: Tensor = self.linear(weight, nodes)
+        if self.mlp is None:
+            out += self.layer.summed(self.readout, *args)
+            return out
+        values = self.layer(*args)
+        return out + self.readout(values) + self.mlp(values)
 
     def _vectors(self, nodes: Nodes) -> dict[str, Tensor]:
         # Those of interactions, by the names of their tables:

@@ -14,7 +14,6 @@ from pyg_featgraph.nn.config import Rule, instance_of
 from pyg_featgraph.nn.dense.member_mlp import MemberMLP
 from pyg_featgraph.nn.embedding import FieldEmbedding
 from pyg_featgraph.nn.field_model import FieldModel
-from pyg_featgraph.nn.gates.gates import all_tuples
 from pyg_featgraph.nn.gates.interaction_layer import InteractionLayer
 from pyg_featgraph.nn.heads import Head
 from pyg_featgraph.nn.layout import Nodes
@@ -87,9 +86,8 @@ class IPNN(FieldModel):
             members=members,
         )
         if interactions is None:
-            pairs = all_tuples(info.names, 2, ['inner'])
             self.layer = InteractionLayer(
-                embedding_dim, info, pairs, norm=False, gate=None
+                embedding_dim, info, norm=False, gate=None
             )
         else:
             self.layer = InteractionLayer(
