@@ -72,9 +72,9 @@ def test_values_are_computed_again(monkeypatch):
     seen = []
     values = InteractionConv.values
 
-    def counted(self, x, k, mask):
+    def counted(self, x, k, weight):
         seen.append(k)
-        return values(self, x, k, mask)
+        return values(self, x, k, weight)
 
     monkeypatch.setattr(InteractionConv, 'values', counted)
     out = model(make_batch())

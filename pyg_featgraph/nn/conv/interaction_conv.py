@@ -242,7 +242,10 @@ class InteractionConv(HyperedgeConv, LazyModule):
         """
         size = self._batch_size(x, hyperedge_index, num_edges, mask)
         if size is None:
-            outs = [self.values(x, k, mask) for k in range(len(self.parts))]
+            if mask is not None:
+                x = x * mask.unsqueeze(-1)
+            weights = enumerate(self.weights)
+            outs = [self.values(x, k, weight) for k, weight in weights]
             out = outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
         else:
             assert hyperedge_index is not None
@@ -268,26 +271,48 @@ class InteractionConv(HyperedgeConv, LazyModule):
         mean, var = self.norm.running_mean, self.norm.running_var
         return F.batch_norm(x, mean, var, eps=self.norm.eps)
 
-    def values(self, x: Tensor, k: int, mask: Tensor | None) -> Tensor:
+    @property
+    def weights(self) -> Sequence[Tensor | None]:
+        r"""The weights of each of :obj:`parts`."""
+        if self.function == 'outer':
+            return [self.weight] * len(self.parts)
+        return self.split(self.weight)
+
+    def split(
+        self, value: Tensor | None, dim: int = 0
+    ) -> Sequence[Tensor | None]:
+        r"""What belongs to each of :obj:`parts`. Slices would each have a
+        gradient of the size of the whole.
+
+        Args:
+            value (torch.Tensor, optional): Something of all interactions.
+            dim (int, optional): The dimension of these. (default: :obj:`0`)
+        """
+        if value is None:
+            return [None] * len(self.parts)
+        sizes = [part.stop - part.start for part in self.parts]
+        return torch.split(value, sizes, dim)
+
+    def values(self, x: Tensor, k: int, weight: Tensor | None) -> Tensor:
         r"""The interaction functions alone, in the dense layout.
 
         Args:
-            x (torch.Tensor): The node features.
+            x (torch.Tensor): The node features, zero where a field is not
+                there.
             k (int): Of which of :obj:`parts`, slices of the interactions.
-            mask (torch.Tensor, optional): The fields that are there.
+            weight (torch.Tensor, optional): The :obj:`weights` of these.
         """
         part = self.parts[k]
-        if mask is not None:
-            x = x * mask.unsqueeze(-1)
         if self.function == 'outer':
-            out, index = x @ self.weight.t(), self.index[part]
+            assert weight is not None
+            out, index = x @ weight.t(), self.index[part]
             factors = [out[:, index[:, s], s] for s in range(self.order)]
             return torch.stack(factors).prod(dim=0)
         orders = (self.other, self.permutation, self.inverse)
         plan = TuplePlan(*self._groups[k], *(v[part] for v in orders))
         if self.function == 'scalar':
-            return tuple_product(x, None, plan) * self.weight[part].squeeze(1)
-        weight = None if self.weight is None else self.weight[part]
+            assert weight is not None
+            return tuple_product(x, None, plan) * weight.squeeze(1)
         return tuple_product(x, weight, plan)
 
     def _graph(

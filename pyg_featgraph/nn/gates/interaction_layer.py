@@ -169,8 +169,11 @@ class InteractionLayer(torch.nn.Module):
             weight = (
                 None if pair_weight is None else conv.pair_weight(pair_weight)
             )
-            args = x[key], weight, nodes.mask
-            outs.append(interaction_sum(conv, readout, start, *args))
+            vectors = x[key]
+            if nodes.mask is not None:
+                vectors = vectors * nodes.mask.unsqueeze(-1)
+            args = conv, readout, start, vectors, weight
+            outs.append(interaction_sum(*args))
             start += conv.num_hyperedges
         return torch.stack(outs).sum(dim=0)
 

@@ -242,12 +242,13 @@ class AIM(FieldModel):
             for key, conv in self.layer.items()
         }
         args = vectors, nodes, self._weigh(x, nodes)
-        out: Tensor = self.linear(weight, nodes)
         if self.mlp is None:
-            out += self.layer.summed(self.readout, *args)
-            return out
-        values = self.layer(*args)
-        return out + self.readout(values) + self.mlp(values)
+            out: Tensor = self.layer.summed(self.readout, *args)
+        else:
+            values = self.layer(*args)
+            out = self.readout(values) + self.mlp(values)
+        out = out + self.linear(weight, nodes)
+        return out
 
     def _vectors(self, nodes: Nodes) -> dict[str, Tensor]:
         # Those of interactions, by the names of their tables:
