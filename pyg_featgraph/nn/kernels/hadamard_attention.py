@@ -124,21 +124,22 @@ def _attention(
     size, n, d = x.size()
     heads = att.size(0)
     out = x.new_empty(size, n, heads, d)
-    for rows in _chunks(x, heads):
-        part = x[rows]
+    for rows, ends in _chunks(x, heads):
+        part, target = x[rows], x[rows, ends]
         alpha = attention_weights(
-            part,
+            (part, target),
             att,
             bias,
-            scale[rows],
-            _rows_of(keep, rows),
+            scale[rows, :, ends],
+            _tile_of(keep, rows, ends),
             negative_slope,
             scale_logits,
         )
         if dropout_mask is not None:
-            alpha = alpha.mul_(dropout_mask[rows])
-        summed = torch.bmm(alpha.flatten(1, 2), part).view(-1, heads, n, d)
-        torch.mul(summed.transpose(1, 2), part.unsqueeze(2), out=out[rows])
+            alpha = alpha.mul_(dropout_mask[rows, :, ends])
+        summed = torch.bmm(alpha.flatten(1, 2), part)
+        summed = summed.view(part.size(0), heads, -1, d).transpose(1, 2)
+        torch.mul(summed, target.unsqueeze(2), out=out[rows, ends])
     return out
 
 
@@ -186,17 +187,17 @@ def _attention_backward(
         return grads  # type: ignore[no-any-return]
     _, n, d = x.size()
     heads = att.size(0)
-    grad_x = torch.empty_like(x, memory_format=torch.contiguous_format)
+    grad_x = x.new_zeros(x.size())
     grad_scale = torch.empty_like(scale, memory_format=torch.contiguous_format)
     grad_att = att.new_zeros(att.size())
     grad_bias = torch.zeros_like(bias)
-    for rows in _chunks(x, heads):
-        part = x[rows]
-        s = scale[rows]
-        k = _rows_of(keep, rows)
+    for rows, ends in _chunks(x, heads):
+        part, target = x[rows], x[rows, ends].unsqueeze(1)
+        s = scale[rows, :, ends]
+        k = _tile_of(keep, rows, ends)
         # The forward pass once more, with what is needed of it:
-        query = (part.unsqueeze(1) * att.unsqueeze(1)).flatten(1, 2)
-        raw = torch.bmm(query, part.mT).view(-1, heads, n, n)
+        query = (target * att.unsqueeze(1)).flatten(1, 2)
+        raw = torch.bmm(query, part.mT).view(part.size(0), heads, -1, n)
         raw.add_(bias.view(-1, 1, 1))
         logits = leaky_relu(raw, negative_slope)
         # Zero where a pair is left out, so that no gradient passes it:
@@ -205,38 +206,41 @@ def _attention_backward(
         else:
             soft = masked_softmax(logits, _edges(s, k))
         alpha = soft if scale_logits else soft * s
-        drop = None if dropout_mask is None else dropout_mask[rows]
+        drop = None if dropout_mask is None else dropout_mask[rows, :, ends]
         if drop is not None:
             alpha = alpha * drop
         alpha = alpha.flatten(1, 2)
 
-        g = grad[rows].transpose(1, 2)
-        summed = torch.bmm(alpha, part).view(-1, heads, n, d)
-        g_x = summed.mul_(g).sum(dim=1)
-        g_summed = (g * part.unsqueeze(1)).flatten(1, 2)
-        g_x.baddbmm_(alpha.mT, g_summed)
-        g_alpha = torch.bmm(g_summed, part.mT).view(-1, heads, n, n)
+        # Of the nodes as sources and as targets:
+        g_source, g_target = grad_x[rows], grad_x[rows, ends]
+        g = grad[rows, ends].transpose(1, 2)
+        summed = torch.bmm(alpha, part).view(part.size(0), heads, -1, d)
+        g_target.add_(summed.mul_(g).sum(dim=1))
+        g_summed = (g * target).flatten(1, 2)
+        g_source.baddbmm_(alpha.mT, g_summed)
+        g_alpha = torch.bmm(g_summed, part.mT).view(raw.size())
         if drop is not None:
             g_alpha.mul_(drop)
         if not scale_logits:
-            grad_scale[rows] = (g_alpha * soft).sum_to_size(s.size())
+            g_scale = (g_alpha * soft).sum_to_size(s.size())
+            grad_scale[rows, :, ends] = g_scale
             g_alpha.mul_(s)
         g_logits = torch.ops.aten._softmax_backward_data(
             g_alpha, soft, -1, soft.dtype
         )
         if scale_logits:
-            grad_scale[rows] = (g_logits * logits).sum_to_size(s.size())
+            g_scale = (g_logits * logits).sum_to_size(s.size())
+            grad_scale[rows, :, ends] = g_scale
             g_logits = g_logits.mul_(s)
         g_raw = torch.ops.aten.leaky_relu_backward(
             g_logits, raw, negative_slope, False
         )
         grad_bias += g_raw.sum(dim=(0, 2, 3))
         g_raw = g_raw.flatten(1, 2)
-        g_x.baddbmm_(g_raw.mT, query)
-        g_query = torch.bmm(g_raw, part).view(-1, heads, n, d)
-        g_x.add_((g_query * att.unsqueeze(1)).sum(dim=1))
-        grad_att += g_query.mul_(part.unsqueeze(1)).sum(dim=(0, 2))
-        grad_x[rows] = g_x
+        g_source.baddbmm_(g_raw.mT, query)
+        g_query = torch.bmm(g_raw, part).view(part.size(0), heads, -1, d)
+        g_target.add_((g_query * att.unsqueeze(1)).sum(dim=1))
+        grad_att += g_query.mul_(target).sum(dim=(0, 2))
     return grad_x, grad_att, grad_bias, grad_scale
 
 
@@ -280,12 +284,19 @@ for _device in ('cpu', 'cuda'):
     _attention_backward.register_autocast(_device, torch.float32)
 
 
-def _chunks(x: Tensor, heads: int) -> Iterator[slice]:
+def _chunks(x: Tensor, heads: int) -> Iterator[tuple[slice, slice]]:
+    # Some rows at a time, or of a single one with many nodes some targets.
+    size, n, _ = x.size()
     limit = _GPU_CHUNK if x.is_cuda else _CPU_CHUNK
-    step = max(1, limit // (heads * x.size(1) ** 2 * x.element_size()))
-    for start in range(0, x.size(0), step):
-        yield slice(start, min(start + step, x.size(0)))
+    targets = max(1, limit // (heads * n * x.element_size()))
+    step = max(1, targets // n)
+    for start in range(0, size, step):
+        rows = slice(start, min(start + step, size))
+        for first in range(0, n, targets):
+            yield rows, slice(first, min(first + targets, n))
 
 
-def _rows_of(keep: Tensor | None, rows: slice) -> Tensor | None:
-    return keep if keep is None or keep.size(0) == 1 else keep[rows]
+def _tile_of(keep: Tensor | None, rows: slice, ends: slice) -> Tensor | None:
+    if keep is None:
+        return None
+    return keep[rows if keep.size(0) > 1 else slice(None), :, ends]
