@@ -18,7 +18,13 @@ class FieldGraphLoader(DataLoader[FieldBatch]):
 
     Batches are cut from the columns of the table by row numbers, so that no
     graph is ever built one by one. Every epoch has another order; the same
-    seed gives the same orders. The last, smaller batch is kept.
+    seed gives the same orders, whatever the number of workers. The last,
+    smaller batch is kept.
+
+    The rows of a table in memory are shuffled as a whole. Those of one in a
+    folder are shuffled as blocks of 4,096, of which the next ones are mixed,
+    as many as its :obj:`window` holds (see
+    :meth:`~pyg_featgraph.data.FieldTable.open`).
 
     Several processes share an epoch: each batch of
     :obj:`world_size * batch_size` rows is split among them, so that each row
@@ -52,7 +58,7 @@ class FieldGraphLoader(DataLoader[FieldBatch]):
         **kwargs: Any,
     ) -> None:
         self._sampler = RowSampler(
-            len(table), batch_size, shuffle, seed, rank, world_size
+            table, batch_size, shuffle, seed, rank, world_size
         )
         self._epoch = self._position = 0
         # Workers are seeded by a generator of their own: the one of everybody
@@ -82,7 +88,7 @@ class FieldGraphLoader(DataLoader[FieldBatch]):
 
     def rows(self, epoch: int, batch_idx: int) -> Tensor:
         r"""The row numbers of a batch of an epoch."""
-        return self._sampler.batches(epoch)[batch_idx]
+        return next(self._sampler.batches(epoch, batch_idx))
 
     def state_dict(self) -> dict[str, int]:
         r"""Where the current epoch is."""
@@ -127,7 +133,7 @@ class RowSampler(DistributedSampler[Tensor]):
 
     def __init__(
         self,
-        num_rows: int,
+        table: FieldTable,
         batch_size: int,
         shuffle: bool,
         seed: int,
@@ -138,6 +144,7 @@ class RowSampler(DistributedSampler[Tensor]):
             raise ValueError(
                 f"'batch_size' must be positive (got {batch_size})"
             )
+        num_rows = len(table)
         if 0 < num_rows < world_size:
             raise ValueError(
                 f'{num_rows} rows are too few for {world_size} processes'
@@ -146,6 +153,8 @@ class RowSampler(DistributedSampler[Tensor]):
             cast(Any, range(num_rows)), world_size, rank, shuffle, seed
         )
         self.num_rows = num_rows
+        self.block_sizes = table.block_sizes
+        self.window = table.window
         self.batch_size = batch_size
         #: How many batches the next iteration leaves out.
         self.start = 0
@@ -154,22 +163,58 @@ class RowSampler(DistributedSampler[Tensor]):
         return len(self._sizes())
 
     def __iter__(self) -> Iterator[Tensor]:
-        batches = self.batches(self.epoch)
-        start, self.start = self.start, 0
+        batches = self.batches(self.epoch, self.start)
+        self.start = 0
         self.epoch += 1
-        yield from batches[start:]
+        yield from batches
 
-    def batches(self, epoch: int) -> list[Tensor]:
-        r"""The rows of each batch of an epoch."""
-        rows = torch.arange(self.num_rows)
-        if self.shuffle:
-            rows = torch.randperm(
-                self.num_rows, generator=seeded(self.seed, epoch)
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Tensor]:
+        r"""The rows of each batch of an epoch.
+
+        Args:
+            epoch (int): The number of the epoch.
+            start (int, optional): How many batches are left out.
+                (default: :obj:`0`)
+        """
+        sizes = self._sizes()
+        skipped = sum(sizes[:start])
+        rest = torch.empty(0, dtype=torch.long)
+        windows = self._windows(epoch)
+        for size in sizes[start:]:
+            while len(rest) < skipped + size:
+                skip = min(skipped, len(rest))
+                skipped -= skip
+                rest = torch.cat([rest[skip:], next(windows)])
+            rest, skipped = rest[skipped:], 0
+            batch, rest = rest[:size], rest[size:]
+            yield batch.tensor_split(self.num_replicas)[self.rank]
+
+    def _windows(self, epoch: int) -> Iterator[Tensor]:
+        r"""The rows of an epoch in their order, some at a time: blocks in a
+        random order, of which as many are mixed as make a window.
+        """
+        ends = self.block_sizes.cumsum(0)
+        order = torch.arange(len(ends))
+        generator = seeded(self.seed, epoch)
+        if self.shuffle and len(order) > 1:
+            order = torch.randperm(len(order), generator=generator)
+        sizes = self.block_sizes[order]
+        # A window ends before the block that would be too much for it:
+        number = (sizes.cumsum(0) - 1) // max(self.window, int(sizes.max()))
+        for blocks in order.split(number.bincount().tolist()):
+            rows = torch.cat(
+                [
+                    torch.arange(end - size, end)
+                    for end, size in zip(
+                        ends[blocks].tolist(),
+                        self.block_sizes[blocks].tolist(),
+                        strict=True,
+                    )
+                ]
             )
-        return [
-            batch.tensor_split(self.num_replicas)[self.rank]
-            for batch in rows.split(self._sizes())
-        ]
+            if self.shuffle:
+                rows = rows[torch.randperm(len(rows), generator=generator)]
+            yield rows
 
     def _sizes(self) -> list[int]:
         size = self.batch_size * self.num_replicas

@@ -2,8 +2,10 @@ r"""An encoded table: the rows of a data set as ids and values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import torch
 from torch import Tensor
@@ -12,6 +14,12 @@ from torch.utils.data import Dataset
 from pyg_featgraph.data.batch import FieldBatch
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.errors import DataError
+
+if TYPE_CHECKING:
+    from pyg_featgraph.data.stored_table import StoredTable
+
+#: Row numbers, as tables are indexed by them.
+Rows = slice | Tensor | Sequence[int]
 
 
 class FieldTable(Dataset[Any]):
@@ -74,16 +82,73 @@ class FieldTable(Dataset[Any]):
         self.drop_absent = drop_absent
         self.sample_weight = sample_weight
 
+    @staticmethod
+    def open(
+        folder: str | os.PathLike[str], window: int = 2**18
+    ) -> StoredTable:
+        r"""Opens a table that
+        :meth:`~pyg_featgraph.data.FieldEncoder.transform` has written to a
+        folder. Its rows stay there and are mapped into memory when they are
+        asked for.
+
+        Args:
+            folder (str): The folder.
+            window (int, optional): How many rows are shuffled together in
+                training, drawn as blocks of 4,096 from anywhere in the table.
+                About twice as many are held in memory.
+                (default: :obj:`262144`)
+
+        Raises:
+            DataError: If there is no such table in the folder, or if one of
+                its files is damaged.
+        """
+        from pyg_featgraph.data.stored_table import StoredTable
+
+        return StoredTable(folder, window)
+
+    @property
+    def window(self) -> int:
+        r"""How many rows a loader shuffles together; here all."""
+        return max(len(self), 1)
+
+    @property
+    def block_sizes(self) -> Tensor:
+        r"""The rows of each block, which are read together, with shape
+        :math:`(K)`; here a single one.
+        """
+        return torch.tensor([len(self)])
+
+    def parts(self) -> Iterator[FieldTable]:
+        r"""The rows in order, as tables in memory that follow each other; here
+        a single one.
+        """
+        yield self
+
+    def fingerprint(self) -> str:
+        r"""What tells the rows from others."""
+        digest = hashlib.sha256()
+        for value in (
+            self.slot_index,
+            self.slot_value,
+            self.y,
+            self.sample_weight,
+        ):
+            if value is not None:
+                digest.update(f'{value.dtype} {list(value.size())} '.encode())
+                flat = value.detach().cpu().contiguous().view(-1)
+                digest.update(cast(Any, flat.view(torch.uint8).numpy()))
+        return f'{len(self)} rows, sha256 {digest.hexdigest()}'
+
     def __len__(self) -> int:
         return self.slot_index.size(0)
 
-    def __getitem__(self, rows: int | slice | Tensor | Sequence[int]) -> object:
+    def __getitem__(self, rows: int | Rows) -> object:
         if isinstance(rows, int):
             return self.batch([rows])[0]
         return self.batch(rows)
 
     def batch(
-        self, rows: slice | Tensor | Sequence[int] = slice(None)
+        self, rows: Rows = slice(None)
     ) -> FieldBatch:
         r"""The chosen rows as a batch of graphs.
 
@@ -94,19 +159,19 @@ class FieldTable(Dataset[Any]):
         return FieldBatch.from_rows(
             # Ids are stored as 32-bit integers to halve the memory of the
             # table, but an index of PyG is a 64-bit one:
-            self.slot_index[rows].long(),
-            self.slot_value[rows],
+            _at(self.slot_index, rows).long(),
+            _at(self.slot_value, rows),
             self.info,
             _at(self.y, rows),
             self.drop_absent,
             _at(self.sample_weight, rows),
         )
 
-    def subset(self, rows: slice | Tensor | Sequence[int]) -> FieldTable:
+    def subset(self, rows: Rows) -> FieldTable:
         r"""The chosen rows as a table of their own."""
         return FieldTable(
-            self.slot_index[rows],
-            self.slot_value[rows],
+            _at(self.slot_index, rows),
+            _at(self.slot_value, rows),
             self.info,
             _at(self.y, rows),
             self.drop_absent,
@@ -123,16 +188,19 @@ class FieldTable(Dataset[Any]):
             seed (int, optional): The seed of the shuffle.
                 (default: :obj:`0`)
         """
+        cuts = self._cuts(fractions)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self), generator=generator)
+        return tuple(self.subset(rows) for rows in order.tensor_split(cuts))
+
+    def _cuts(self, fractions: Sequence[float]) -> Tensor:
         if abs(sum(fractions) - 1) > 1e-6 or min(fractions) <= 0:
             raise ValueError(
                 "'fractions' must be positive and sum to one "
                 f'(got {list(fractions)})'
             )
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(self), generator=generator)
         share = torch.tensor(fractions, dtype=torch.double).cumsum(0)[:-1]
-        cuts = (share * len(self)).round().long()
-        return tuple(self.subset(rows) for rows in order.tensor_split(cuts))
+        return (share * len(self)).round().long()
 
     def __repr__(self) -> str:
         return (
@@ -142,10 +210,22 @@ class FieldTable(Dataset[Any]):
         )
 
 
-def _at(
-    x: Tensor | None, rows: slice | Tensor | Sequence[int]
-) -> Tensor | None:
-    return None if x is None else x[rows]
+@overload
+def _at(x: Tensor, rows: Rows) -> Tensor: ...
+
+
+@overload
+def _at(x: Tensor | None, rows: Rows) -> Tensor | None: ...
+
+
+def _at(x: Tensor | None, rows: Rows) -> Tensor | None:
+    if x is None or isinstance(rows, slice):
+        return x if x is None else x[rows]
+    rows = torch.as_tensor(rows, device=x.device)
+    if rows.dtype == torch.bool or rows.numel() == 0 or int(rows.min()) < 0:
+        return x[rows.long() if rows.numel() == 0 else rows]
+    # Several times as fast as an index, which PyTorch makes for any shape:
+    return x.index_select(0, rows)
 
 
 def _check_per_row(name: str, x: Tensor, num_rows: int) -> None:

@@ -2,11 +2,9 @@ r"""The tables of a training as Lightning takes them."""
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 from typing import Any, cast
 
-import torch
 from lightning import pytorch as pl
 from torch import Tensor
 
@@ -129,20 +127,5 @@ class FieldDataModule(pl.LightningDataModule):
         return {
             'fields': self.train.info.to_dict(),
             'drop_absent': [x.drop_absent for x in self.tables.values()],
-            **{f'{k} rows': _digest(x) for k, x in self.tables.items()},
+            **{f'{k} rows': x.fingerprint() for k, x in self.tables.items()},
         }
-
-
-def _digest(table: FieldTable) -> str:
-    digest = hashlib.sha256()
-    for value in (
-        table.slot_index,
-        table.slot_value,
-        table.y,
-        table.sample_weight,
-    ):
-        if value is not None:
-            digest.update(f'{value.dtype} {list(value.size())} '.encode())
-            flat = value.detach().cpu().contiguous().view(-1)
-            digest.update(cast(Any, flat.view(torch.uint8).numpy()))
-    return f'{len(table)} rows, sha256 {digest.hexdigest()}'

@@ -1,0 +1,317 @@
+r"""An encoded table whose rows stay in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pyg_featgraph.data.batch import FieldBatch
+from pyg_featgraph.data.info import FieldInfo
+from pyg_featgraph.data.shards import (
+    BLOCK_ROWS,
+    EXTRAS,
+    MANIFEST,
+    VERSION,
+    Layout,
+    checksum,
+    to_arrays,
+)
+from pyg_featgraph.data.table import FieldTable, Rows
+from pyg_featgraph.errors import DataError
+from pyg_featgraph.files import read_json
+
+Ids = NDArray[np.int64]
+
+
+class StoredTable(FieldTable):
+    r"""A :class:`FieldTable` whose rows stay in a folder, as
+    :meth:`FieldTable.open` gives it.
+
+    What is asked for is mapped into memory and copied to a pool of blocks, of
+    which the least recently used ones make room for others. The memory that it
+    takes depends on :obj:`window` and not on the number of rows, but for labels
+    and weights, which :attr:`y` and :attr:`sample_weight` hold from their first
+    use on: four bytes for each row.
+
+    A part of it that is a slice, or comes from :meth:`split`, stays in the
+    folder as well; any other :meth:`subset` is a table in memory. The files
+    must stay as they are; the checksum of each is verified when its first row
+    is read.
+
+    Args:
+        folder (str): The folder.
+        window (int, optional): How many rows are shuffled together.
+            (default: :obj:`262144`)
+
+    Raises:
+        DataError: If there is no such table in the folder, or if one of its
+            files is damaged.
+    """
+
+    def __init__(
+        self, folder: str | os.PathLike[str], window: int = 2**18
+    ) -> None:
+        if window < 1:
+            raise ValueError(f"'window' must be positive (got {window})")
+        self.folder = Path(folder)
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise DataError(
+                f"There is no encoded table in '{folder}', which lacks "
+                f"'{MANIFEST}'. Write it by FieldEncoder.transform"
+            )
+        manifest = read_json(path, 'manifest of an encoded table')
+        if manifest['version'] != VERSION:
+            raise DataError(
+                f"'{path}' has version {manifest['version']}, this release "
+                f'reads {VERSION}: encode the files again'
+            )
+        self.info = FieldInfo.from_dict(manifest['info'])
+        self.drop_absent = False
+        self._window = window
+        self._shards = manifest['shards']
+        self._extras = manifest['extras']
+        self._layout = Layout(self.info)
+        self._verified: set[int] = set()
+        self._digest = checksum(path)
+        for shard in self._shards:
+            file = self.folder / shard['name']
+            size = file.stat().st_size if file.is_file() else None
+            if size != shard['bytes']:
+                raise DataError(
+                    f"'{file}' has {size} bytes instead of {shard['bytes']}: "
+                    'encode the files again, or take another copy'
+                )
+        # The shard of each block, its number there, and the rows of it:
+        spans = []
+        for i, shard in enumerate(self._shards):
+            starts = np.arange(0, shard['rows'], BLOCK_ROWS)
+            length = np.minimum(shard['rows'] - starts, BLOCK_ROWS)
+            number = np.arange(len(starts))
+            zero = np.zeros_like(number)
+            spans.append(np.stack([zero + i, number, zero, length], 1))
+        self._set_spans(np.concatenate([np.empty((0, 4), np.int64), *spans]))
+
+    def _set_spans(self, spans: Ids) -> None:
+        self._spans = spans
+        self._ends: Ids = (spans[:, 3] - spans[:, 2]).cumsum()
+        self._held: dict[str, Tensor] = {}
+        self._pool: _Pool | None = None
+
+    def _of_spans(self, spans: Ids) -> StoredTable:
+        out = object.__new__(StoredTable)
+        out.__dict__.update(self.__dict__)
+        out._set_spans(spans)
+        return out
+
+    # Worker processes make their own:
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_pool': None, '_held': {}}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def window(self) -> int:
+        return self._window
+
+    @property
+    def block_sizes(self) -> Tensor:
+        return torch.from_numpy(self._spans[:, 3] - self._spans[:, 2])
+
+    @property
+    def slot_index(self) -> Tensor:  # type: ignore[override]
+        r"""The ids of all rows, which are read into memory."""
+        return self.subset(torch.arange(len(self))).slot_index
+
+    @property
+    def slot_value(self) -> Tensor:  # type: ignore[override]
+        r"""The values of all rows, which are read into memory."""
+        return self.subset(torch.arange(len(self))).slot_value
+
+    @property
+    def y(self) -> Tensor | None:  # type: ignore[override]
+        r"""The labels of all rows."""
+        return self._column('y')
+
+    @property
+    def sample_weight(self) -> Tensor | None:  # type: ignore[override]
+        r"""The weights of all rows."""
+        return self._column('sample_weight')
+
+    def _column(self, name: str) -> Tensor | None:
+        if name not in self._extras:
+            return None
+        if name not in self._held:
+            out = torch.empty(len(self))
+            end = 0
+            for span in self._spans:
+                part = self._read(span)[name].ravel()
+                out[end : end + len(part)] = torch.from_numpy(part.copy())
+                end += len(part)
+            self._held[name] = out
+        return self._held[name]
+
+    def batch(self, rows: Rows = slice(None)) -> FieldBatch:
+        return self._in_memory(rows).batch()
+
+    def subset(self, rows: Rows) -> FieldTable:
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            start, end, _ = rows.indices(len(self))
+            return self._of_spans(self._cut(self._spans, start, end))
+        return self._in_memory(rows)
+
+    def split(
+        self, fractions: Sequence[float], seed: int = 0
+    ) -> tuple[FieldTable, ...]:
+        r"""Deals out the blocks of the table at random to tables of the given
+        shares, which stay in the folder.
+
+        Args:
+            fractions (sequence of float): The shares; they must sum to one.
+            seed (int, optional): The seed of the shuffle.
+                (default: :obj:`0`)
+        """
+        cuts = self._cuts(fractions)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(self._spans), generator=generator).numpy()
+        mixed = self._spans[order]
+        bounds = [0, *cuts.tolist(), len(self)]
+        return tuple(
+            self._of_spans(self._cut(mixed, start, end))
+            for start, end in zip(bounds[:-1], bounds[1:], strict=True)
+        )
+
+    def parts(self) -> Iterator[FieldTable]:
+        for span in self._spans:
+            yield self._of_spans(span[None])._in_memory(slice(None))
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(self._spans.tobytes()).hexdigest()
+        return f'{len(self)} rows, manifest {self._digest}, of it {digest}'
+
+    def _cut(self, spans: Ids, start: int, end: int) -> Ids:
+        r"""Rows of blocks that follow each other."""
+        ends = (spans[:, 3] - spans[:, 2]).cumsum()
+        begins = ends - (spans[:, 3] - spans[:, 2])
+        out = spans.copy()
+        out[:, 2] += np.maximum(start - begins, 0)
+        out[:, 3] -= np.maximum(ends - end, 0)
+        return out[out[:, 2] < out[:, 3]]
+
+    def _read(self, span: Ids) -> dict[str, NDArray[Any]]:
+        r"""Some rows of a block, mapped into memory."""
+        shard, number, start, end = span.tolist()
+        path = self.folder / self._shards[shard]['name']
+        if shard not in self._verified:
+            if checksum(path) != self._shards[shard]['sha256']:
+                raise DataError(
+                    f"'{path}' is damaged, its checksum is wrong: encode the "
+                    'files again, or take another copy'
+                )
+            self._verified.add(shard)
+        with pa.memory_map(str(path)) as source:
+            batch = pa.ipc.open_file(source).get_batch(number)
+        return {k: x[start:end] for k, x in to_arrays(batch).items()}
+
+    def _in_memory(self, rows: Rows) -> FieldTable:
+        if isinstance(rows, slice):
+            at = np.arange(*rows.indices(len(self)))
+        else:
+            chosen = np.asarray(rows)
+            at = chosen.nonzero()[0] if chosen.dtype == bool else chosen
+            at = np.where(at < 0, at + len(self), at).astype(np.int64)
+        if len(at) and not 0 <= at.min() <= at.max() < len(self):
+            raise IndexError(
+                f'Rows {at.min()} to {at.max()} of a table of {len(self)} rows'
+            )
+        if self._pool is None:
+            self._pool = _Pool(self)
+        return self._pool.take(at, self.drop_absent)
+
+
+class _Pool:
+    # Copies of the blocks that were used last.
+    def __init__(self, table: StoredTable) -> None:
+        self.table = table
+        spans = table._spans
+        # A batch may span two windows:
+        size = 2 * (-(-table.window // BLOCK_ROWS) + 1)
+        self.size = max(1, min(size, len(spans)))
+        num_rows, info = self.size * BLOCK_ROWS, table.info
+        self.index = torch.zeros(num_rows, info.num_slots, dtype=torch.int32)
+        self.value = torch.zeros(num_rows, info.num_slots)
+        self.extras = {k: torch.zeros(num_rows) for k in table._extras}
+        # Where each block stands, which one stands there, and its last use:
+        self.place = np.full(len(spans), -1)
+        self.holds = np.full(self.size, -1)
+        self.used = np.zeros(self.size, np.int64)
+        self.clock = 0
+
+    def take(self, rows: Ids, drop_absent: bool) -> FieldTable:
+        block = np.searchsorted(self.table._ends, rows, side='right')
+        needed = np.unique(block)
+        if len(needed) <= self.size:
+            return self._table(self._at(rows, block, needed), drop_absent)
+        # More than fit at once, such as a few rows from everywhere:
+        size, info = len(rows), self.table.info
+        index = torch.empty(size, info.num_slots, dtype=torch.int32)
+        value = torch.empty(size, info.num_slots)
+        extras = {name: torch.empty(size) for name in self.extras}
+        for start in range(0, len(needed), self.size):
+            some = needed[start : start + self.size]
+            at = np.flatnonzero((block >= some[0]) & (block <= some[-1]))
+            part = self._table(self._at(rows[at], block[at], some), False)
+            index[at], value[at] = part.slot_index, part.slot_value
+            for name, x in extras.items():
+                x[at] = getattr(part, name)
+        out = FieldTable(index, value, info, drop_absent=drop_absent)
+        out.y, out.sample_weight = (extras.get(name) for name in EXTRAS)
+        return out
+
+    def _table(self, at: Tensor, drop_absent: bool) -> FieldTable:
+        out = FieldTable(
+            self.index.index_select(0, at),
+            self.value.index_select(0, at),
+            self.table.info,
+            drop_absent=drop_absent,
+        )
+        # They have been checked when they were encoded:
+        extras = {k: x.index_select(0, at) for k, x in self.extras.items()}
+        out.y, out.sample_weight = (extras.get(name) for name in EXTRAS)
+        return out
+
+    def _at(self, rows: Ids, block: Ids, needed: Ids) -> Tensor:
+        r"""Where rows stand in the pool, which gets the blocks they need."""
+        self.clock += 1
+        places = self.place[needed]
+        self.used[places[places >= 0]] = self.clock
+        absent = needed[places < 0]
+        free = np.argsort(self.used, kind='stable')[: len(absent)]
+        for number, place in zip(absent, free, strict=True):
+            self._load(int(number), int(place))
+        begins = np.append(0, self.table._ends)[block]
+        return torch.from_numpy(self.place[block] * BLOCK_ROWS + rows - begins)
+
+    def _load(self, number: int, place: int) -> None:
+        if self.holds[place] >= 0:
+            self.place[self.holds[place]] = -1
+        arrays = self.table._read(self.table._spans[number])
+        length = len(next(iter(arrays.values())))
+        at = slice(place * BLOCK_ROWS, place * BLOCK_ROWS + length)
+        self.table._layout.read(
+            arrays, self.index[at].numpy(), self.value[at].numpy()
+        )
+        for name, x in self.extras.items():
+            x[at] = torch.from_numpy(arrays[name].ravel().copy())
+        self.place[number], self.holds[place] = place, number
+        self.used[place] = self.clock
