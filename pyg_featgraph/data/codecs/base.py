@@ -10,6 +10,7 @@ import pandas as pd
 
 from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.schema import Field
+from pyg_featgraph.data.tallies import make_tally
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats
 from pyg_featgraph.errors import DataError
@@ -37,7 +38,6 @@ class Codec(ABC):
     #: The share of the training rows in which the field is missing.
     missing: float = 0.0
 
-    @abstractmethod
     def fit(self, column: pd.Series, y: Labels | None = None) -> None:
         r"""Learns vocabulary and statistics from the training rows.
 
@@ -45,6 +45,23 @@ class Codec(ABC):
             column (pandas.Series): The entries.
             y (numpy.ndarray, optional): The labels, with shape :math:`(R)`;
                 integers if they are classes.
+                (default: :obj:`None`)
+        """
+        tally = make_tally(self.field)
+        tally.add(column)
+        self.learn(tally, column, y)
+
+    @abstractmethod
+    def learn(
+        self, tally: Any, column: pd.Series, y: Labels | None = None
+    ) -> None:
+        r"""Learns the same from what was counted of the training rows.
+
+        Args:
+            tally (Tally): The counts.
+            column (pandas.Series): The training rows, or some of them, by
+                which a transform is fitted to the label.
+            y (numpy.ndarray, optional): The labels of these rows.
                 (default: :obj:`None`)
         """
 

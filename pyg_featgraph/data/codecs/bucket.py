@@ -15,6 +15,7 @@ from pyg_featgraph.data.codecs.base import (
 )
 from pyg_featgraph.data.codecs.cuts import Cuts
 from pyg_featgraph.data.schema import Field
+from pyg_featgraph.data.tallies import NumberTally
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, to_numbers
 
@@ -55,16 +56,19 @@ class BucketCodec(Codec):
     def slots(self) -> int:  # type: ignore[override]
         return len(self.field.bins)
 
-    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
-        cuts = Cuts(self.field, column, y)
+    def learn(
+        self, tally: NumberTally, column: pd.Series, y: Labels | None = None
+    ) -> None:
+        cuts = Cuts(self.field, tally, column, y)
         self.missing, self.mass = cuts.missing, cuts.all_mass
         self.edges = [edges.tolist() for edges in cuts.edges]
         self.bucket_ids = []
         next_id = NUM_SPECIAL
         for edges in self.edges:
             count = np.bincount(
-                np.searchsorted(edges, cuts.x, side='right'),
-                minlength=len(edges) + 1,
+                np.searchsorted(edges, cuts.values, side='right'),
+                cuts.counts,
+                len(edges) + 1,
             )
             kept = count >= self.field.min_count
             ids = np.full(len(count), RARE)

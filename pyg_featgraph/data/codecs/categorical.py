@@ -3,20 +3,17 @@ r"""One category, or several of which the mean is taken."""
 from __future__ import annotations
 
 import warnings
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import MISSING, NUM_SPECIAL, RARE, Codec
 from pyg_featgraph.data.schema import Field
+from pyg_featgraph.data.tallies import MultiTally, TextTally, explode
 from pyg_featgraph.data.texts import Ids, to_texts
-from pyg_featgraph.data.values import Floats, to_objects
-from pyg_featgraph.serve.scorer.entries import members
+from pyg_featgraph.data.values import Floats
 
 
 class CategoricalCodec(Codec):
@@ -33,16 +30,15 @@ class CategoricalCodec(Codec):
     def size(self) -> int:  # type: ignore[override]
         return NUM_SPECIAL + len(self.keys)
 
-    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
-        codes, keys = to_texts(column, strict=True)
-        self.missing = float((codes < 0).mean())
-        self._learn(codes, keys)
+    def learn(
+        self, tally: TextTally, column: pd.Series, y: Labels | None = None
+    ) -> None:
+        count = tally.counts()
+        # Some texts say that there is none:
+        self.missing = float(1 - count.sum() / max(tally.num_rows, 1))
+        self._learn(count)
 
-    def _learn(self, codes: Ids, keys: pd.Index) -> None:
-        count = pd.Series(
-            np.bincount(codes[codes >= 0], minlength=len(keys)),
-            index=keys,
-        )
+    def _learn(self, count: pd.Series) -> None:
         count = count[count >= max(self.field.min_count, 1)].sort_index()
         count = count.sort_values(ascending=False, kind='stable')
         self.keys = pd.Index(count.index)
@@ -83,16 +79,15 @@ class MultiCodec(CategoricalCodec):
     kind = 'multi'
     state_names = ('missing', 'slots')
 
-    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
-        row, members = self._explode(column)
-        codes, keys = to_texts(members, strict=True)
-        self._learn(codes, keys)
-        length = np.bincount(row[codes >= 0], minlength=len(column))
-        self.missing = float((length == 0).mean())
-        self.slots = max(1, int(length.max(initial=0)))
+    def learn(  # type: ignore[override]
+        self, tally: MultiTally, column: pd.Series, y: Labels | None = None
+    ) -> None:
+        self._learn(tally.counts())
+        self.missing = tally.missing
+        self.slots = max(1, tally.longest)
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
-        row, members = self._explode(column)
+        row, members = explode(column, self.field.separator)
         member = self._lookup(*to_texts(members))
         row, member = row[member != MISSING], member[member != MISSING]
         length = np.bincount(row, minlength=len(column))
@@ -110,21 +105,3 @@ class MultiCodec(CategoricalCodec):
 
     def _makes_sense(self) -> bool:
         return type(self.slots) is int and self.slots >= 1
-
-    def _explode(self, column: pd.Series) -> tuple[Ids, pd.Series]:
-        r"""The members of all entries, and the position of each one's row."""
-        dtype = column.dtype
-        if isinstance(dtype, pd.StringDtype) and dtype.storage == 'pyarrow':
-            texts = pa.array(column, pa.large_string())
-            parts = pc.split_pattern(texts, self.field.separator)
-            length = pc.list_value_length(parts).fill_null(0).to_numpy()
-            flat = parts.flatten().to_pandas()
-        else:
-            separator = self.field.separator
-            lists = [members(x, separator) for x in to_objects(column)]
-            length = np.array([len(x) for x in lists], np.int64)
-            flat = pd.Series([*chain(*lists)], dtype=object)
-        row = np.repeat(np.arange(len(column)), length)
-        # So that an error names the row:
-        flat.index, flat.name = column.index[row], column.name
-        return row, flat

@@ -13,6 +13,7 @@ from pyg_featgraph.data.bins import (
     width_edges,
 )
 from pyg_featgraph.data.schema import Field
+from pyg_featgraph.data.tallies import NumberTally
 from pyg_featgraph.data.values import Floats, to_numbers
 from pyg_featgraph.errors import DataError
 
@@ -23,8 +24,10 @@ class Cuts:
 
     Args:
         field (Field): The options of the field.
-        column (pandas.Series): The entries of the training rows.
-        y (numpy.ndarray, optional): Their labels, with shape :math:`(R)`.
+        tally (NumberTally): The numbers of the training rows.
+        column (pandas.Series): The entries of these rows, or of some.
+        y (numpy.ndarray, optional): The labels of the latter, with shape
+            :math:`(R)`.
 
     Raises:
         DataError: If an entry is no number, or if the buckets are chosen by
@@ -32,24 +35,24 @@ class Cuts:
     """
 
     def __init__(
-        self, field: Field, column: pd.Series, y: Labels | None
+        self,
+        field: Field,
+        tally: NumberTally,
+        column: pd.Series,
+        y: Labels | None,
     ) -> None:
-        x = to_numbers(column)
-        there = ~np.isnan(x)
         self.field = field
-        #: The numbers that are not missing.
-        self.x = x[there]
-        #: The share of those that are.
-        self.missing = float(np.mean(~there))
+        #: The share of the rows in which the field is missing.
+        self.missing = tally.missing
         #: The distinct numbers in rising order, and the rows of each.
-        self.values, self.counts = np.unique(self.x, return_counts=True)
+        self.values, self.counts = tally.counts()
         if field.transform == 'tree' and y is None:
             raise DataError(
                 f"Column '{column.name}': the transform 'tree' is fitted to "
                 'the label, which the training rows lack; name it in the '
                 "schema, or use the transform 'quantile'"
             )
-        self.y = None if y is None else y[there]
+        self.column, self.y = column, y
 
     @property
     def edges(self) -> list[Floats]:
@@ -74,5 +77,9 @@ class Cuts:
         if self.field.transform == 'equal_width':
             return width_edges(values, bins)
         if self.field.transform == 'tree' and self.y is not None:
-            return tree_edges(values, counts, self.x, self.y, bins, least)
+            x = to_numbers(self.column)
+            there = ~np.isnan(x)
+            return tree_edges(
+                values, counts, x[there], self.y[there], bins, least
+            )
         return quantile_edges(values, counts, bins, least)

@@ -12,6 +12,7 @@ from pyg_featgraph.data.codecs.base import (
     Codec,
     are_floats,
 )
+from pyg_featgraph.data.tallies import NumberTally
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, check_single, to_numbers
 from pyg_featgraph.serve.scorer.entries import TOO_FAR
@@ -28,13 +29,16 @@ class NumericCodec(Codec):
     def _makes_sense(self) -> bool:
         return are_floats([self.mean, self.std], 2) and self.std > 0
 
-    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
-        x = to_numbers(column)
-        self.missing = float(np.isnan(x).mean())
-        x = x[~np.isnan(x)]
+    def learn(
+        self, tally: NumberTally, column: pd.Series, y: Labels | None = None
+    ) -> None:
+        self.missing = tally.missing
+        x, counts = tally.counts()
         if self.field.transform == 'standard' and len(x):
-            self.mean = float(x.mean())
-            self.std = float(x.std()) or 1.0
+            number = counts.sum()
+            self.mean = float((x * counts).sum() / number)
+            variance = ((x - self.mean) ** 2 * counts).sum() / number
+            self.std = float(np.sqrt(variance)) or 1.0
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
         x = to_numbers(column)

@@ -15,6 +15,7 @@ from pyg_featgraph.data.codecs.base import (
 )
 from pyg_featgraph.data.codecs.cuts import Cuts
 from pyg_featgraph.data.schema import Field
+from pyg_featgraph.data.tallies import NumberTally
 from pyg_featgraph.data.texts import Ids
 from pyg_featgraph.data.values import Floats, to_numbers
 
@@ -68,8 +69,10 @@ class PiecewiseLinearCodec(Codec):
     def slots(self) -> int:  # type: ignore[override]
         return 2 * len(self.field.bins)
 
-    def fit(self, column: pd.Series, y: Labels | None = None) -> None:
-        cuts = Cuts(self.field, column, y)
+    def learn(
+        self, tally: NumberTally, column: pd.Series, y: Labels | None = None
+    ) -> None:
+        cuts = Cuts(self.field, tally, column, y)
         self.missing, self.mass = cuts.missing, cuts.all_mass
         ends = [*cuts.values[:1], *cuts.values[-1:]]
         self.knots = [
