@@ -11,7 +11,9 @@ from pyg_featgraph.data.table import FieldTable
 if TYPE_CHECKING:
     from pyg_featgraph.data.encoder import FieldEncoder
     from pyg_featgraph.data.frames import to_frame
+    from pyg_featgraph.data.row_files import RowFiles
     from pyg_featgraph.data.schema import Field, FieldSchema
+    from pyg_featgraph.data.streams import FieldCounts
 
 __all__ = [
     'Field',
@@ -19,6 +21,8 @@ __all__ = [
     'FieldEncoder',
     'FieldInfo',
     'FieldTable',
+    'RowFiles',
+    'FieldCounts',
     'FieldGraph',
     'FieldBatch',
     'FieldGraphLoader',
@@ -31,6 +35,8 @@ _MODULES = {
     'Field': 'schema',
     'FieldSchema': 'schema',
     'FieldEncoder': 'encoder',
+    'RowFiles': 'row_files',
+    'FieldCounts': 'streams',
     'to_frame': 'frames',
 }
 

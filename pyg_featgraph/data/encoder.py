@@ -3,11 +3,13 @@ r"""From a DataFrame to an encoded table."""
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.choice import Choice, choose, describe
@@ -16,6 +18,20 @@ from pyg_featgraph.data.frames import to_frame
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.labels import LabelCodec, read_column, read_weights
 from pyg_featgraph.data.schema import FieldSchema
+from pyg_featgraph.data.shards import (
+    MANIFEST,
+    Arrays,
+    Layout,
+    ShardWriter,
+)
+from pyg_featgraph.data.streams import (
+    SAMPLE_ROWS,
+    FieldCounts,
+    blocks_of,
+    is_stream,
+    naming,
+    threads,
+)
 from pyg_featgraph.data.table import FieldTable
 from pyg_featgraph.data.values import check_frame
 from pyg_featgraph.data.vocabulary_file import (
@@ -23,7 +39,7 @@ from pyg_featgraph.data.vocabulary_file import (
     write_vocabularies,
 )
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.files import reading
+from pyg_featgraph.files import reading, replacing_folder
 
 
 class FieldEncoder:
@@ -72,15 +88,27 @@ class FieldEncoder:
         """
         return self._labels.classes
 
-    def fit(self, df: Any, valid: Any = None) -> FieldEncoder:
+    def fit(self, data: Any, valid: Any = None) -> FieldEncoder:
         r"""Learns vocabularies and statistics from the training rows.
 
+        Rows of files are read block by block and give the same as if they were
+        in memory at once. What is needed is memory for the distinct values of
+        all columns, of which those that are too many can be hashed
+        (:obj:`hash_size` of a :class:`~pyg_featgraph.data.Field`). There are
+        two limits: more than :math:`2^{20}` distinct numbers of a column are
+        rounded to fewer bits before they are counted, of files and in memory;
+        and the transforms :obj:`"auto"` and :obj:`"tree"` are fitted to 100,000
+        rows of files that are drawn at random, or all if there are fewer.
+
         Args:
-            df (pandas.DataFrame): The training rows, in any table that
-                :func:`~pyg_featgraph.data.to_frame` takes.
+            data (pandas.DataFrame): The training rows, in any table that
+                :func:`~pyg_featgraph.data.to_frame` takes; or the path of a
+                file or folder, a list of paths, or any of
+                :class:`~pyg_featgraph.data.RowFiles` and
+                :class:`~pyg_featgraph.datasets.TableDataset`.
             valid (pandas.DataFrame, optional): The rows by which to choose
-                the transforms that are :obj:`"auto"`. (default: training
-                rows, which take turns)
+                the transforms that are :obj:`"auto"`; a table in memory.
+                (default: training rows, which take turns)
 
         Raises:
             DataError: If the table is empty or lacks a column, if an entry
@@ -90,19 +118,63 @@ class FieldEncoder:
                 have or are of a single class, or if there are none and a
                 transform needs them.
         """
-        df = to_frame(df)
+        return self.learn(self.count(data), valid)
+
+    def count(self, data: Any) -> FieldCounts:
+        r"""Counts what :meth:`learn` needs of training rows. Counts of parts
+        of a table, which may be made by several processes, can be merged.
+
+        Args:
+            data (pandas.DataFrame): The rows, as for :meth:`fit`.
+
+        Raises:
+            DataError: As in :meth:`fit`.
+        """
+        if not is_stream(data):
+            counts = FieldCounts(self.schema)
+            counts.add(to_frame(data))
+            return counts
+        counts = FieldCounts(self.schema, SAMPLE_ROWS)
+        with self._blocks(data) as blocks, threads() as apply:
+            for block in blocks:
+                with naming(block):
+                    counts.add(block, apply)
+        return counts
+
+    def learn(self, counts: FieldCounts, valid: Any = None) -> FieldEncoder:
+        r"""Learns vocabularies and statistics from what was counted.
+
+        Args:
+            counts (FieldCounts): What :meth:`count` gives, of all training
+                rows.
+            valid (pandas.DataFrame, optional): As for :meth:`fit`.
+
+        Raises:
+            DataError: As in :meth:`fit`.
+        """
+        if not counts.num_rows:
+            raise DataError('The table has no rows')
+        if counts.labels is not None:
+            self._labels.learn(counts.labels)
         valid = None if valid is None else to_frame(valid)
-        y = self._read_labels(df, learn=True)
-        valid_y = None if valid is None else self._read_labels(valid)
+        valid_y = None
+        if valid is not None:
+            check_frame(valid, self.schema.columns)
+            valid_y = self._encode_labels(read_column(valid, self.schema.label))
+        rows, label = counts.rows
+        y = self._encode_labels(label)
+        nothing = pd.Series(dtype=np.float64)
         codecs, choices = [], {}
-        for field in self.schema:
-            column = field.read(df)
+        for field, tally in zip(self.schema, counts.tallies, strict=True):
+            column = nothing
+            if field.transform in ('auto', 'tree'):
+                column = field.read(rows)
             if field.transform == 'auto':
-                rows = None if valid is None else (field.read(valid), valid_y)
-                choice = choose(field, (column, y), rows)
+                held = None if valid is None else (field.read(valid), valid_y)
+                choice = choose(field, (column, y), held)
                 choices[field.name], field = choice, choice.field
             codec = make_codec(field)
-            codec.fit(column, y)
+            codec.learn(tally, column, y)
             codecs.append(codec)
         self.codecs, self._choices = codecs, choices
         self._set_info()
@@ -135,20 +207,34 @@ class FieldEncoder:
             rows.append(row)
         return pd.DataFrame(rows, pd.Index(self.info.names, name='field'))
 
-    def transform(self, df: Any) -> FieldTable:
+    def transform(
+        self, data: Any, folder: str | os.PathLike[str] | None = None
+    ) -> FieldTable:
         r"""Encodes a table; labels and weights are taken along if it has
         them.
 
         Args:
-            df (pandas.DataFrame): The rows to encode, in any table that
-                :func:`~pyg_featgraph.data.to_frame` takes.
+            data (pandas.DataFrame): The rows to encode, in any table or files
+                that :meth:`fit` takes.
+            folder (str, optional): Where the encoded rows go, block by block;
+                they are opened by
+                :meth:`~pyg_featgraph.data.FieldTable.open`. The folder
+                appears as a whole or not at all. Needed for files.
+                (default: into memory)
 
         Raises:
             DataError: As in :meth:`fit`; a single class is fine here, but no
                 unknown one.
         """
         info = self.info
-        df = to_frame(df)
+        if folder is not None:
+            return self._write(data, folder)
+        if is_stream(data):
+            raise DataError(
+                'Files are encoded to a folder, since they may be larger than '
+                "memory: transform(files, 'folder')"
+            )
+        df = to_frame(data)
         check_frame(df, self.schema.columns)
         index = np.empty((len(df), info.num_slots), dtype=np.int32)
         value = np.empty((len(df), info.num_slots), dtype=np.float32)
@@ -158,20 +244,70 @@ class FieldEncoder:
             slots = slice(first, first + codec.slots)
             ids, value[:, slots] = codec.encode(codec.field.read(df))
             index[:, slots] = ids + offset
-        label = read_column(df, self.schema.label)
-        weight = read_column(df, self.schema.weight)
         return FieldTable(
             torch.from_numpy(index),
             torch.from_numpy(value),
             info,
-            None if label is None else self._labels.encode(label),
-            sample_weight=None if weight is None else read_weights(weight),
+            **self._extras(df),
         )
 
-    def fit_transform(self, df: Any, valid: Any = None) -> FieldTable:
+    def _write(self, data: Any, folder: str | os.PathLike[str]) -> FieldTable:
+        layout = Layout(self.info)
+        num_rows = 0
+        with (
+            replacing_folder(folder, MANIFEST) as temporary,
+            self._blocks(data) as blocks,
+            threads() as apply,
+        ):
+            writer = ShardWriter(temporary, self.info)
+            for block in blocks:
+                num_rows += len(block)
+                with naming(block):
+                    writer.add(self._encode(block, layout, apply))
+            if not num_rows:
+                raise DataError('The table has no rows')
+            writer.close()
+        return FieldTable.open(folder)
+
+    def _encode(self, df: pd.DataFrame, layout: Layout, apply: Any) -> Arrays:
+        check_frame(df, self.schema.columns)
+        out = layout.empty(len(df))
+
+        def put(i: int) -> None:
+            codec = self.codecs[i]
+            layout.put(out, i, *codec.encode(codec.field.read(df)))
+
+        apply(put, range(len(self.codecs)))
+        for name, x in self._extras(df).items():
+            if x is not None:
+                out[name] = x.numpy()
+        return out
+
+    def _extras(self, df: pd.DataFrame) -> dict[str, Tensor | None]:
+        label = read_column(df, self.schema.label)
+        weight = read_column(df, self.schema.weight)
+        return {
+            'y': None if label is None else self._labels.encode(label),
+            'sample_weight': None if weight is None else read_weights(weight),
+        }
+
+    def _blocks(self, data: Any) -> Any:
+        roles = (self.schema.label, self.schema.weight)
+        columns = [*self.schema.columns, *(x for x in roles if x is not None)]
+        if not is_stream(data):
+            return nullcontext([to_frame(data)])
+        return blocks_of(data, [*dict.fromkeys(columns)])
+
+    def fit_transform(
+        self,
+        data: Any,
+        valid: Any = None,
+        folder: str | os.PathLike[str] | None = None,
+    ) -> FieldTable:
         r"""Fits the encoder and encodes the same rows."""
-        df = to_frame(df)
-        return self.fit(df, valid).transform(df)
+        if not is_stream(data):
+            data = to_frame(data)
+        return self.fit(data, valid).transform(data, folder)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         r"""Writes the fitted encoder as one Parquet file.
@@ -227,18 +363,10 @@ class FieldEncoder:
             tuple(codec.kind for codec in self.codecs),
         )
 
-    def _read_labels(
-        self, df: pd.DataFrame, learn: bool = False
-    ) -> Labels | None:
+    def _encode_labels(self, label: pd.Series | None) -> Labels | None:
         r"""The labels by which to fit: integers if they are classes."""
-        check_frame(df, self.schema.columns)
-        if not len(df):
-            raise DataError('The table has no rows')
-        label = read_column(df, self.schema.label)
         if label is None:
             return None
-        if learn:
-            self._labels.fit(label)
         y = self._labels.encode(label)
         is_number = self.schema.task == 'regression'
         return (y.double() if is_number else y.long()).numpy()

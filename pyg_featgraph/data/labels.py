@@ -13,6 +13,10 @@ from pyg_featgraph.errors import DataError
 
 #: What labels are: two classes, several, or numbers.
 TASKS = ('binary', 'multiclass', 'regression')
+_HOW_MANY = (
+    "but a binary task has two: see 'task' of FieldSchema if there are more, "
+    'or if labels are numbers'
+)
 
 
 class LabelCodec:
@@ -44,25 +48,54 @@ class LabelCodec:
             DataError: If a label is missing or none that the task has, or if
                 there is a single one.
         """
+        self.learn(self.count(column))
+
+    def count(self, column: pd.Series) -> pd.Series:
+        r"""The rows of each class; none if labels are numbers.
+
+        Args:
+            column (pandas.Series): The labels.
+
+        Raises:
+            DataError: If a label is missing or none that the task has.
+        """
         if self.task == 'regression':
             self.encode(column)
-            return
+            return pd.Series([], pd.Index([], dtype='str'), dtype=np.int64)
         codes, texts = to_texts(column)
         _check_complete(column, codes < 0)
+        number = np.bincount(codes, minlength=len(texts))
+        if self.task == 'binary' and len(texts) > 2:
+            raise_at(
+                column,
+                ~np.isin(codes, number.argsort()[-2:]),
+                f'is the label of a third class, {_HOW_MANY}',
+            )
+        return pd.Series(number, texts, name=column.name)
+
+    def learn(self, counts: pd.Series) -> None:
+        r"""Learns the classes from the number of rows of each.
+
+        Args:
+            counts (pandas.Series): What :meth:`count` gives, of all rows.
+
+        Raises:
+            DataError: If there is a single class, or too many.
+        """
+        if self.task == 'regression':
+            return
+        texts = counts.index
         are_numbers = all(_is_number(text) for text in texts)
         classes = sorted(texts, key=float if are_numbers else None)
         if len(classes) == 1:
             raise DataError(
-                f"Column '{column.name}': all {len(column)} labels are "
+                f"Column '{counts.name}': all {counts.sum()} labels are "
                 f'{classes[0]!r}, but training needs several classes'
             )
         if self.task == 'binary' and len(classes) > 2:
-            raise_at(
-                column,
-                ~np.isin(codes, np.bincount(codes).argsort()[-2:]),
-                'is the label of a third class, but a binary task has two: see '
-                "'task' of FieldSchema if there are more, or if labels are "
-                'numbers',
+            raise DataError(
+                f"Column '{counts.name}': the labels are {classes[:8]}, "
+                f'{_HOW_MANY}'
             )
         self.classes = tuple(classes)
 

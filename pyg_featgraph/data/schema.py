@@ -91,6 +91,10 @@ class Field:
             or a category of: :obj:`"year"`, :obj:`"month"`, :obj:`"day"`,
             :obj:`"weekday"`, :obj:`"hour"`, :obj:`"minute"` or
             :obj:`"elapsed"` (days since 1970). (default: :obj:`None`)
+        hash_size (int, optional): Categories and members of lists only: into
+            how many ids they are hashed (CRC-32 of their text, modulo this
+            number), so that none needs to be counted or is rare or unseen, but
+            some share an id. (default: :obj:`0`, each has its own)
     """
 
     name: str
@@ -102,6 +106,7 @@ class Field:
     separator: str = '|'
     column: str = ''
     part: str | None = None
+    hash_size: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
@@ -137,6 +142,17 @@ class Field:
             raise ValueError(
                 f"Field '{self.name}': 'min_count' must be at least 1 "
                 f'(got {self.min_count})'
+            )
+        if self.hash_size and (
+            self.hash_size < 0
+            or self.kind not in ('categorical', 'multi')
+            or self.min_count > 1
+        ):
+            raise ValueError(
+                f"Field '{self.name}': 'hash_size' is a number of ids for "
+                "categories of which none is rare (got "
+                f"{self.hash_size} for '{self.kind}' with 'min_count' "
+                f'{self.min_count})'
             )
         if self.kind != 'numeric':
             if self.transform is not None or self.bins or self.interpolate:

@@ -24,6 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pyg_featgraph.data.info import FieldInfo
+from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import write_json
 
 #: The version of the format.
@@ -163,6 +164,10 @@ class ShardWriter:
                 those of labels and weights, where there are some.
         """
         if self._rest:
+            if self._rest.keys() != arrays.keys():
+                raise DataError(
+                    'Some files have labels or weights, others not'
+                )
             arrays = {
                 name: np.concatenate([rest, arrays[name]])
                 for name, rest in self._rest.items()

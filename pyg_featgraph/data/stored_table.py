@@ -17,7 +17,6 @@ from torch import Tensor
 from pyg_featgraph.data.batch import FieldBatch
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.shards import (
-    BLOCK_ROWS,
     EXTRAS,
     MANIFEST,
     VERSION,
@@ -80,6 +79,8 @@ class StoredTable(FieldTable):
         self._window = window
         self._shards = manifest['shards']
         self._extras = manifest['extras']
+        #: The rows of a block, but for the last.
+        self.block_rows: int = manifest['block_rows']
         self._layout = Layout(self.info)
         self._verified: set[int] = set()
         self._digest = checksum(path)
@@ -94,8 +95,8 @@ class StoredTable(FieldTable):
         # The shard of each block, its number there, and the rows of it:
         spans = []
         for i, shard in enumerate(self._shards):
-            starts = np.arange(0, shard['rows'], BLOCK_ROWS)
-            length = np.minimum(shard['rows'] - starts, BLOCK_ROWS)
+            starts = np.arange(0, shard['rows'], self.block_rows)
+            length = np.minimum(shard['rows'] - starts, self.block_rows)
             number = np.arange(len(starts))
             zero = np.zeros_like(number)
             spans.append(np.stack([zero + i, number, zero, length], 1))
@@ -243,11 +244,12 @@ class _Pool:
     # Copies of the blocks that were used last.
     def __init__(self, table: StoredTable) -> None:
         self.table = table
-        spans = table._spans
+        spans, info = table._spans, table.info
+        self.block_rows = table.block_rows
         # A batch may span two windows:
-        size = 2 * (-(-table.window // BLOCK_ROWS) + 1)
+        size = 2 * (-(-table.window // self.block_rows) + 1)
         self.size = max(1, min(size, len(spans)))
-        num_rows, info = self.size * BLOCK_ROWS, table.info
+        num_rows = self.size * self.block_rows
         self.index = torch.zeros(num_rows, info.num_slots, dtype=torch.int32)
         self.value = torch.zeros(num_rows, info.num_slots)
         self.extras = {k: torch.zeros(num_rows) for k in table._extras}
@@ -300,14 +302,16 @@ class _Pool:
         for number, place in zip(absent, free, strict=True):
             self._load(int(number), int(place))
         begins = np.append(0, self.table._ends)[block]
-        return torch.from_numpy(self.place[block] * BLOCK_ROWS + rows - begins)
+        starts = self.place[block] * self.block_rows
+        return torch.from_numpy(starts + rows - begins)
 
     def _load(self, number: int, place: int) -> None:
         if self.holds[place] >= 0:
             self.place[self.holds[place]] = -1
         arrays = self.table._read(self.table._spans[number])
         length = len(next(iter(arrays.values())))
-        at = slice(place * BLOCK_ROWS, place * BLOCK_ROWS + length)
+        start = place * self.block_rows
+        at = slice(start, start + length)
         self.table._layout.read(
             arrays, self.index[at].numpy(), self.value[at].numpy()
         )

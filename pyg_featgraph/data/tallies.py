@@ -72,11 +72,13 @@ class Tally(ABC):
 
 
 class TextTally(Tally):
-    r"""How many rows have which text, as it is written."""
+    r"""How many rows have which text, as it is written; of a field that is
+    hashed only how many have none.
+    """
 
     def __init__(self, field: Field) -> None:
         super().__init__(field)
-        self._parts: list[pa.Table] = []
+        self._parts: list[tuple[pa.Array, Ids]] = []
         self._pending = self._distinct = 0
 
     def add(self, column: pd.Series) -> None:
@@ -86,31 +88,32 @@ class TextTally(Tally):
     def _count(self, column: pd.Series) -> int:
         r"""Counts entries, and tells how many are missing."""
         dtype = column.dtype
+        if self.field.hash_size:
+            return int((to_texts(column)[0] < 0).sum())
         if isinstance(dtype, pd.StringDtype) and dtype.storage == 'pyarrow':
             texts = pa.array(column, pa.large_string())
             found = pc.value_counts(texts.drop_null())
-            self.add_counts(found.field('values'), found.field('counts'))
+            self.add_counts(
+                found.field('values'), found.field('counts').to_numpy()
+            )
             return int(texts.null_count)
         codes, keys = to_texts(column, strict=True)
         there = codes[codes >= 0]
         counts = np.bincount(there, minlength=len(keys))
-        self.add_counts(pa.array(keys, pa.large_string()), pa.array(counts))
+        self.add_counts(pa.array(keys, pa.large_string()), counts)
         return len(codes) - len(there)
 
-    def add_counts(self, texts: pa.Array, counts: pa.Array) -> None:
+    def add_counts(self, texts: pa.Array, counts: Ids) -> None:
         r"""Adds counts of texts."""
-        if not len(texts):
-            return
-        part = pa.table({'key': texts, 'count': counts.cast(pa.int64())})
-        self._parts.append(part)
-        self._pending += len(part)
+        self._parts.append((texts, counts))
+        self._pending += len(texts)
         if self._pending > max(2 * self._distinct, _FEW):
             self._compact()
 
     def merge(self, other: TextTally) -> None:
         super().merge(other)
         for part in other._parts:
-            self.add_counts(part['key'], part['count'])
+            self.add_counts(*part)
 
     def counts(self) -> pd.Series:
         r"""The number of rows by category, in no order.
@@ -121,26 +124,23 @@ class TextTally(Tally):
         self._compact()
         if not self._parts:
             return pd.Series([], pd.Index([], dtype='str'), dtype=np.int64)
-        table = self._parts[0]
-        entries = pd.Series(table['key'].to_pandas(), dtype='str')
-        codes, keys = to_texts(
-            entries.rename(self.field.column), strict=True
-        )
+        texts, number = self._parts[0]
+        entries = pd.Series(texts.to_pandas(), dtype='str')
+        codes, keys = to_texts(entries.rename(self.field.column), strict=True)
         there = codes >= 0
-        number = table['count'].to_numpy()
         # Doubles are exact here:
         out = np.bincount(codes[there], number[there], len(keys))
         return pd.Series(out.astype(np.int64), keys)
 
     def _compact(self) -> None:
         if len(self._parts) > 1:
-            table = pa.concat_tables(self._parts).group_by('key')
-            table = table.aggregate([('count', 'sum')])
-            table = table.rename_columns(
-                {'key': 'key', 'count_sum': 'count'}
-            ).combine_chunks()
-            self._parts = [table]
-        self._pending = self._distinct = sum(map(len, self._parts))
+            texts, numbers = zip(*self._parts, strict=True)
+            counts = np.concatenate(numbers)
+            # Several times as fast as a group-by of Arrow:
+            coded = pa.concat_arrays(texts).dictionary_encode()
+            total = np.bincount(coded.indices, counts, len(coded.dictionary))
+            self._parts = [(coded.dictionary, total.astype(np.int64))]
+        self._pending = self._distinct = sum(len(x) for x, _ in self._parts)
 
 
 class MultiTally(TextTally):

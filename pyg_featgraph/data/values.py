@@ -37,6 +37,8 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pandas.api import types as dtypes
 
@@ -170,6 +172,8 @@ def shorten(x: Floats) -> Floats:
 def _parse(column: pd.Series) -> Floats:
     if not isinstance(column.dtype, pd.StringDtype):
         column = to_objects(column)
+    elif (plain := _parse_plain(column)) is not None:
+        return plain
     x = np.full(len(column), np.nan)
     if dtypes.infer_dtype(column, skipna=True) in _PLAIN:
         try:
@@ -185,4 +189,19 @@ def _parse(column: pd.Series) -> Floats:
             wrong[i] = True
     if wrong.any():
         raise_at(column, wrong, 'is not a number')
+    return x
+
+
+def _parse_plain(column: pd.Series) -> Floats | None:
+    r"""Texts as numbers, if nothing but plain decimals are among them."""
+    texts = pa.array(column, pa.large_string())
+    texts = pc.if_else(pc.equal(texts, ''), None, texts)
+    try:
+        numbers = pc.cast(texts, pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    # Arrow takes more spellings than these for what is not a number:
+    if pc.any(pc.is_nan(numbers)).as_py():
+        return None
+    x: Floats = numbers.fill_null(np.nan).to_numpy()
     return x

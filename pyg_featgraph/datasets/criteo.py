@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pyg_featgraph.data import Field, FieldSchema
+from pyg_featgraph.data import Field, FieldSchema, RowFiles
 from pyg_featgraph.datasets.base import TableDataset
 from pyg_featgraph.datasets.files import SUFFIXES, find_file, first_line
 from pyg_featgraph.datasets.text import TextFormat
@@ -70,6 +70,20 @@ class Criteo(TableDataset):
                 + self._where_to_get()
             )
         return [days[day] for day in sorted(days)]
+
+    def files(self) -> RowFiles:
+        r"""The files as they are, to be encoded at full speed: faster than the
+        rows of :meth:`chunks`, since lines are not looked at one by one.
+        """
+        paths = self._paths()
+        text = self._format(paths[0])
+        return RowFiles(
+            paths,
+            names=None if text.header else text.names,
+            delimiter=text.delimiter,
+            quoted=False,
+            missing=text.missing,
+        )
 
     def _published(self, split: str | None) -> int | None:
         # Other names stand for samples and the Terabyte log:

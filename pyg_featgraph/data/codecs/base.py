@@ -80,7 +80,10 @@ class Codec(ABC):
         r"""All that it takes to encode entries, as JSON-compatible values: see
         :func:`~pyg_featgraph.serve.export`.
         """
-        options = ('name', 'column', 'part', 'separator', 'transform')
+        options = (
+            *('name', 'column', 'part', 'separator', 'transform'),
+            'hash_size',
+        )
         out = {
             'codec': type(self).__name__,
             **{name: getattr(self.field, name) for name in options},

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import MISSING, NUM_SPECIAL, RARE, Codec
@@ -14,6 +16,7 @@ from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.tallies import MultiTally, TextTally, explode
 from pyg_featgraph.data.texts import Ids, to_texts
 from pyg_featgraph.data.values import Floats
+from pyg_featgraph.serve.scorer.entries import hash_text
 
 
 class CategoricalCodec(Codec):
@@ -28,38 +31,65 @@ class CategoricalCodec(Codec):
 
     @property
     def size(self) -> int:  # type: ignore[override]
-        return NUM_SPECIAL + len(self.keys)
+        return NUM_SPECIAL + (self.field.hash_size or len(self.keys))
 
     def learn(
         self, tally: TextTally, column: pd.Series, y: Labels | None = None
     ) -> None:
+        if self.field.hash_size:
+            self.missing = tally.missing
+            return
         count = tally.counts()
         # Some texts say that there is none:
-        self.missing = float(1 - count.sum() / max(tally.num_rows, 1))
+        num_missing = tally.num_rows - int(count.sum())
+        self.missing = num_missing / max(tally.num_rows, 1)
         self._learn(count)
 
     def _learn(self, count: pd.Series) -> None:
-        count = count[count >= max(self.field.min_count, 1)].sort_index()
+        kept = count.to_numpy() >= max(self.field.min_count, 1)
+        count = count.iloc[np.flatnonzero(kept)].sort_index()
         count = count.sort_values(ascending=False, kind='stable')
         self.keys = pd.Index(count.index)
         self.counts = count.to_numpy(np.int64)
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
-        ids = self._lookup(*to_texts(column))
+        ids = self._encode(column)
         return ids[:, None], np.ones((len(ids), 1))
 
-    def _lookup(self, codes: Ids, keys: pd.Index) -> Ids:
+    def _encode(self, column: pd.Series) -> Ids:
+        ids: Ids
+        dtype = column.dtype
+        if self.field.hash_size:
+            codes, keys = to_texts(column)
+            hashes = [hash_text(x, self.field.hash_size) for x in keys]
+            ids = np.array([*hashes, MISSING - NUM_SPECIAL], np.int64)
+            return ids[codes] + NUM_SPECIAL
+        if not (isinstance(dtype, pd.StringDtype) and len(self.keys)):
+            return self._lookup(*to_texts(column))
+        # Most entries are texts as they stand in the vocabulary:
+        texts = pa.array(column, pa.large_string())
+        keys = pa.array(self.keys, pa.large_string())
+        found = pc.index_in(texts, value_set=keys).fill_null(-1)
+        ids = found.to_numpy().astype(np.int64) + NUM_SPECIAL
+        rest = np.flatnonzero(ids < NUM_SPECIAL)
+        if len(rest):
+            codes, keys = to_texts(column.iloc[rest])
+            ids[rest] = self._lookup(codes, keys, len(rest) == len(ids))
+        return ids
+
+    def _lookup(self, codes: Ids, keys: pd.Index, warn: bool = True) -> Ids:
         found = self.keys.get_indexer(keys)
         # A value apart for code -1, which marks missing entries:
         table = np.append(
             np.where(found < 0, RARE, found + NUM_SPECIAL), MISSING
         )
-        if len(keys) >= 10 and len(self.keys) and not (found >= 0).any():
+        warn &= len(keys) >= 10 and len(self.keys) > 0
+        if warn and not (found >= 0).any():
             warnings.warn(
                 f"Column '{self.field.name}': none of its {len(keys)} "
                 'distinct values is in the vocabulary; is this the table '
                 'that the encoder was fitted for?',
-                stacklevel=4,
+                stacklevel=5,
             )
         return table[codes]
 
@@ -88,7 +118,7 @@ class MultiCodec(CategoricalCodec):
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
         row, members = explode(column, self.field.separator)
-        member = self._lookup(*to_texts(members))
+        member = self._encode(members)
         row, member = row[member != MISSING], member[member != MISSING]
         length = np.bincount(row, minlength=len(column))
         slot = np.arange(len(row)) - (length.cumsum() - length)[row]

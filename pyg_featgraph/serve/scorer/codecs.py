@@ -15,6 +15,7 @@ from .entries import (
     LARGEST,
     TOO_FAR,
     EntryError,
+    hash_text,
     is_missing,
     members,
     shown,
@@ -135,6 +136,14 @@ class CategoricalCodec(Codec):
         first, keys = offset + 2, spec['keys']
         self.ids = dict(zip(keys, range(first, first + len(keys)), strict=True))
         self.rare = offset + 1
+        #: Into how many ids texts are hashed, if they are.
+        self.hash_size = int(spec['hash_size'])
+
+    def find(self, text: str) -> int:
+        r"""The id of a category."""
+        if self.hash_size:
+            return self.offset + 2 + hash_text(text, self.hash_size)
+        return self.ids.get(text, self.rare)
 
     def one(self, value: Any) -> Slots:
         if self.part is not None:
@@ -145,7 +154,7 @@ class CategoricalCodec(Codec):
             text = to_text(value)
             if text is None:
                 return self.missing
-            found = self.ids.get(text, self.rare)
+            found = self.find(text)
         return (found,), _ONE
 
     def check_type(self, values: Sequence[Any], dtype: str) -> None:
@@ -176,7 +185,7 @@ class MultiCodec(CategoricalCodec):
 
     def one(self, value: Any) -> Slots:
         texts = [to_text(x) for x in members(value, self.separator)]
-        ids = [self.ids.get(x, self.rare) for x in texts if x is not None]
+        ids = [self.find(x) for x in texts if x is not None]
         if not ids:
             return self.missing
         # Members beyond the longest list of the training rows are dropped:

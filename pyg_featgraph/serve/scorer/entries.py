@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 import uuid
+import zlib
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any
@@ -197,6 +198,17 @@ def to_text(value: Any, limit: int = 2**53) -> str | None:
         raise EntryError('is no valid Unicode')
     text: str = value.strip()
     return rewrite(text) if _FIND_SPECIAL(text) else text
+
+
+def hash_text(text: str, size: int) -> int:
+    r"""The number of a text among as many as there are, the same everywhere:
+    its CRC-32, modulo their number.
+
+    Args:
+        text (str): The text.
+        size (int): How many numbers there are.
+    """
+    return zlib.crc32(text.encode()) % size
 
 
 def is_broken(text: str) -> bool:
