@@ -13,7 +13,11 @@ from torch import Tensor
 
 from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.choice import Choice, choose, describe
-from pyg_featgraph.data.codecs import Codec, make_codec
+from pyg_featgraph.data.codecs import (
+    CategoricalCodec,
+    Codec,
+    make_codec,
+)
 from pyg_featgraph.data.frames import to_frame
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.labels import LabelCodec, read_column, read_weights
@@ -60,10 +64,15 @@ class FieldEncoder:
 
     Args:
         schema (FieldSchema): The fields, the label and the weights.
+        keep_rare (bool, optional): Whether the counts of categories that are
+            too rare for an id are kept, so that :meth:`update` goes on with
+            them. They are most of the distinct values of a click log.
+            (default: :obj:`False`)
     """
 
-    def __init__(self, schema: FieldSchema) -> None:
+    def __init__(self, schema: FieldSchema, keep_rare: bool = False) -> None:
         self.schema = schema
+        self.keep_rare = keep_rare
         self._labels = LabelCodec(schema.task)
         #: The codecs of the fields; :meth:`fit` makes them.
         self.codecs: list[Codec] = []
@@ -174,11 +183,64 @@ class FieldEncoder:
                 choice = choose(field, (column, y), held)
                 choices[field.name], field = choice, choice.field
             codec = make_codec(field)
+            if self.keep_rare and isinstance(codec, CategoricalCodec):
+                codec.rare = pd.Series(dtype=np.int64)
             codec.learn(tally, column, y)
             codecs.append(codec)
         self.codecs, self._choices = codecs, choices
         self._set_info()
         return self
+
+    def update(self, data: Any, evict: int = 0) -> Tensor:
+        r"""Takes up the categories of new rows, such as those of another day:
+        all that have ids keep them, and those that are now seen
+        :obj:`min_count` times get the next ones. Models follow by
+        :meth:`~pyg_featgraph.nn.FieldModel.grow`.
+
+        .. code-block:: python
+
+            reused = encoder.update('logs/day_2', evict=2)
+            model.grow(encoder.info, reused)
+            fit(model, encoder.transform('logs/day_2', 'encoded/2'), ...)
+
+        What counts is the number of rows since :meth:`fit` with
+        :obj:`keep_rare`, else of these rows alone. How numbers are encoded,
+        and how long lists can be, stays what it is; hashed fields need no
+        update.
+
+        Args:
+            data (pandas.DataFrame): The new rows, as for :meth:`fit`.
+            evict (int, optional): A category that fewer of the new rows have
+                gives its id to a new one, the rarest first, and is rare from
+                then on; one does so only if there is a new one.
+                (default: :obj:`0`)
+
+        Returns:
+            torch.Tensor: The ids that have changed hands, as :attr:`info`
+            numbers them now.
+
+        Raises:
+            DataError: As in :meth:`fit`, or if a label is of an unknown class.
+        """
+        _ = self.info  # It has to be fitted.
+        counts = self.count(data)
+        if not counts.num_rows:
+            raise DataError('The table has no rows')
+        if counts.labels is not None and len(counts.labels):
+            classes = pd.Series(counts.labels.index, name=self.schema.label)
+            self._labels.encode(classes)
+        reused: dict[int, Any] = {}
+        for i, (codec, tally) in enumerate(
+            zip(self.codecs, counts.tallies, strict=True)
+        ):
+            if isinstance(codec, CategoricalCodec) and not (
+                codec.field.hash_size
+            ):
+                reused[i] = codec.update(tally.counts(), evict)
+        self._set_info()
+        offsets = self.info.offsets
+        ids = [np.empty(0, np.int64), *(offsets[i] + x for i, x in reused.items())]
+        return torch.from_numpy(np.concatenate(ids))
 
     def report(self) -> pd.DataFrame:
         r"""What has become of each field: a row for each, with its kind, its
@@ -324,8 +386,11 @@ class FieldEncoder:
                 name: choice.to_dict() for name, choice in self._choices.items()
             },
             'states': [codec.state() for codec in self.codecs],
+            'keep_rare': self.keep_rare,
         }
         vocabularies = [codec.vocabulary for codec in self.codecs]
+        if self.keep_rare:
+            vocabularies += [getattr(x, 'rare', None) for x in self.codecs]
         write_vocabularies(path, 'encoder', meta, vocabularies)
 
     @classmethod
@@ -338,9 +403,15 @@ class FieldEncoder:
         """
         with reading(path, 'encoder'):
             meta, vocabularies, _ = read_vocabularies(path, 'encoder')
-            out = cls(FieldSchema.from_dict(meta['schema']))
-            for field, state, vocabulary in zip(
-                out.schema, meta['states'], vocabularies, strict=True
+            keep_rare = meta['keep_rare'] is True
+            out = cls(FieldSchema.from_dict(meta['schema']), keep_rare)
+            # The second half is what is rare:
+            size = len(out.schema)
+            kept, rare = vocabularies[:size], vocabularies[size:]
+            if not keep_rare:
+                rare = [None] * size
+            for field, state, vocabulary, others in zip(
+                out.schema, meta['states'], kept, rare, strict=True
             ):
                 if field.transform == 'auto':
                     values = meta['choices'][field.name]
@@ -348,6 +419,8 @@ class FieldEncoder:
                     out._choices[field.name], field = choice, choice.field
                 codec = make_codec(field)
                 codec.load_state(state, vocabulary)
+                if isinstance(codec, CategoricalCodec):
+                    codec.rare = others
                 out.codecs.append(codec)
             out._labels.classes = tuple(meta['classes'])
             out._set_info()

@@ -18,7 +18,7 @@ from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import SEAL, sealing
 
 #: The version of the file format.
-VERSION = 3
+VERSION = 4
 _COLUMNS = pa.schema(
     [('field', pa.int32()), ('key', pa.large_string()), ('count', pa.int64())]
 )

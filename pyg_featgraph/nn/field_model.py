@@ -27,6 +27,7 @@ from pyg_featgraph.nn.config import (
 )
 from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
+from pyg_featgraph.nn.growth import grown_from
 from pyg_featgraph.nn.gates.gates import members
 from pyg_featgraph.nn.heads import Head, make_head
 from pyg_featgraph.nn.layout import Nodes, by_member, is_dense
@@ -268,6 +269,29 @@ class FieldModel(Configurable, torch.nn.Module):
         self.head.adapt(data.y, data.sample_weight)
         for table in self.tables:
             table.adapt(data)
+
+    def grow(self, info: FieldInfo, reused: Tensor | None = None) -> None:
+        r"""Gives the model more ids, those that
+        :meth:`~pyg_featgraph.data.FieldEncoder.update` has given to new
+        categories. A new id starts with the vector of those that are rare or
+        unseen, which the category had until then: no logit changes, neither of
+        rows that have it nor of others. Then train it on rows that have it.
+
+        Args:
+            info (FieldInfo): The layout of the fields with the new sizes.
+            reused (torch.Tensor, optional): The ids that new categories have
+                from old ones, as :obj:`info` numbers them, which start anew.
+                (default: none)
+
+        Raises:
+            ValueError: If :obj:`info` differs in more than more categories.
+        """
+        sources = grown_from(self.info, info, reused)
+        for module in self.modules():
+            if isinstance(module, NodeEmbedding):
+                module.grow(info, sources)
+            elif isinstance(getattr(module, 'info', None), FieldInfo):
+                module.info = info
 
     def architecture_parameters(self) -> list[torch.nn.Parameter]:
         r"""The parameters that choose interactions, which

@@ -28,6 +28,8 @@ class CategoricalCodec(Codec):
         super().__init__(field)
         self.keys: pd.Index = pd.Index([], dtype='str')
         self.counts: Ids = np.empty(0, dtype=np.int64)
+        #: The rows of those that are too rare, if they are kept.
+        self.rare: pd.Series | None = None
 
     @property
     def size(self) -> int:  # type: ignore[override]
@@ -46,11 +48,47 @@ class CategoricalCodec(Codec):
         self._learn(count)
 
     def _learn(self, count: pd.Series) -> None:
+        new = self._often_enough(count)
+        self.keys = pd.Index(new.index)
+        self.counts = new.to_numpy(np.int64)
+
+    def _often_enough(self, count: pd.Series) -> pd.Series:
+        r"""What becomes part of the vocabulary, in the order of its ids; the
+        others are kept as rare, if that is asked for.
+        """
         kept = count.to_numpy() >= max(self.field.min_count, 1)
+        if self.rare is not None:
+            self.rare = count.iloc[np.flatnonzero(~kept)]
         count = count.iloc[np.flatnonzero(kept)].sort_index()
-        count = count.sort_values(ascending=False, kind='stable')
-        self.keys = pd.Index(count.index)
-        self.counts = count.to_numpy(np.int64)
+        return count.sort_values(ascending=False, kind='stable')
+
+    def update(self, count: pd.Series, evict: int = 0) -> Ids:
+        r"""Adds the categories of new rows to the vocabulary: those that are
+        there keep their ids.
+
+        Args:
+            count (pandas.Series): The number of new rows of each category.
+            evict (int, optional): A category with fewer new rows gives its id
+                to a new one, if there is one. (default: :obj:`0`)
+
+        Returns:
+            numpy.ndarray: The ids that have changed hands.
+        """
+        now = count.reindex(self.keys, fill_value=0).to_numpy(np.int64)
+        self.counts = self.counts + now
+        others = count[~count.index.isin(self.keys)]
+        if self.rare is not None:
+            others = self.rare.add(others, fill_value=0).astype(np.int64)
+        new = self._often_enough(others)
+        free = np.flatnonzero(now < evict)
+        free = free[np.argsort(now[free], kind='stable')][: len(new)]
+        keys, counts = self.keys.to_numpy(object), self.counts.copy()
+        keys[free] = new.index[: len(free)]
+        counts[free] = new.iloc[: len(free)]
+        rest = new.iloc[len(free) :]
+        self.keys = pd.Index([*keys, *rest.index], dtype='str')
+        self.counts = np.concatenate([counts, rest.to_numpy(np.int64)])
+        return np.sort(free) + NUM_SPECIAL
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
         ids = self._encode(column)

@@ -3,6 +3,7 @@ r"""What all embeddings have in common: two layouts, one table per field."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -128,6 +129,16 @@ class NodeEmbedding(torch.nn.Module, ABC):
         Args:
             values (torch.Tensor): A number for each id, with shape
                 :math:`(T)`.
+        """
+
+    @abstractmethod
+    def grow(self, info: FieldInfo, sources: Sequence[Tensor]) -> None:
+        r"""Gives the fields more ids.
+
+        Args:
+            info (FieldInfo): The layout with the new sizes.
+            sources (list of torch.Tensor): For each field the number, from
+                zero, of the vector that each of its ids gets.
         """
 
     @property

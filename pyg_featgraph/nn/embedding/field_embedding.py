@@ -2,6 +2,8 @@ r"""One table of vectors for all fields."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,12 +55,17 @@ class FieldEmbedding(NodeEmbedding):
     ) -> None:
         super().__init__(info, embedding_dim, members)
         self.std = std
-        if sparse is None:
-            sparse = is_large(info.num_embeddings, embedding_dim)
-        self.sparse = sparse
+        self._sparse = sparse
         self.weight = Parameter(torch.empty(info.num_embeddings, embedding_dim))
         self.register_buffer('slot_field', info.slot_field, persistent=False)
         self.reset_parameters()
+
+    @property
+    def sparse(self) -> bool:
+        r"""Whether gradients hold only the vectors that a batch has touched."""
+        if self._sparse is None:
+            return is_large(self.info.num_embeddings, self.embedding_dim)
+        return self._sparse
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -81,6 +88,20 @@ class FieldEmbedding(NodeEmbedding):
 
     def by_table(self, values: Tensor) -> list[tuple[Parameter, Tensor]]:
         return [(self.weight, values)]
+
+    @torch.no_grad()
+    def grow(self, info: FieldInfo, sources: Sequence[Tensor]) -> None:
+        self.weight = Parameter(
+            self._rows(self.weight, sources), self.weight.requires_grad
+        )
+        self.info = info
+
+    def _rows(self, x: Tensor, sources: Sequence[Tensor]) -> Tensor:
+        rows = [
+            first + source
+            for first, source in zip(self.info.offsets, sources, strict=True)
+        ]
+        return x[torch.cat(rows).to(x.device)]
 
     @property
     def dims(self) -> list[list[int]]:

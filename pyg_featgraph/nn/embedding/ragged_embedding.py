@@ -72,6 +72,12 @@ class RaggedEmbedding(NodeEmbedding):
                     f'{embedding_dim - 1} (got {kept})'
                 )
         self.std = std
+        self._sparse = sparse
+        self._make_tables(info)
+        self.reset_parameters()
+
+    def _make_tables(self, info: FieldInfo) -> None:
+        self.info = info
         # Fields with equally many dimensions share a table:
         sizes = sorted({len(kept) for kept in self.dims} - {0})
         self.groups = [
@@ -81,7 +87,9 @@ class RaggedEmbedding(NodeEmbedding):
         self.tables: Any = torch.nn.ModuleList()
         for size, group in zip(sizes, self.groups, strict=True):
             num_ids = sum(info.sizes[i] for i in group)
-            chosen = is_large(num_ids, size) if sparse is None else sparse
+            chosen = self._sparse
+            if chosen is None:
+                chosen = is_large(num_ids, size)
             self.tables.append(torch.nn.Embedding(num_ids, size, sparse=chosen))
         # What is subtracted from the ids of a field in its table, the group
         # of each field, and its place in it:
@@ -107,7 +115,6 @@ class RaggedEmbedding(NodeEmbedding):
         sequence += [i for i, kept in enumerate(self.dims) if not kept]
         self._add_buffer('column', torch.tensor(sequence).argsort())
         self._add_buffer('upper', torch.tensor(info.offsets[1:]).long())
-        self.reset_parameters()
 
     def _add_buffer(self, name: str, value: Tensor) -> None:
         self.register_buffer(name, value, persistent=False)
@@ -123,6 +130,19 @@ class RaggedEmbedding(NodeEmbedding):
             (table.weight, torch.cat([parts[i] for i in group]))
             for table, group in zip(self.tables, self.groups, strict=True)
         ]
+
+    @torch.no_grad()
+    def grow(self, info: FieldInfo, sources: Sequence[Tensor]) -> None:
+        rows = {
+            i: self._weight(i)[source.to(self.member.device)]
+            for i, source in enumerate(sources)
+            if self.dims[i]
+        }
+        self._make_tables(info)
+        if rows:
+            self.to(next(iter(rows.values())))
+        for i, weight in rows.items():
+            self._weight(i).copy_(weight)
 
     @property
     def dims(self) -> list[list[int]]:

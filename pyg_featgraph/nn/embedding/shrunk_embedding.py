@@ -2,6 +2,8 @@ r"""Vectors that say the less, the rarer their id is."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -61,11 +63,12 @@ class ShrunkEmbedding(FieldEmbedding):
             data (FieldTable): The training rows.
         """
         count = torch.zeros(self.info.num_embeddings)
-        count.index_add_(
-            0,
-            data.slot_index.flatten().long(),
-            data.slot_value.abs().flatten(),
-        )
+        for part in data.parts():
+            count.index_add_(
+                0,
+                part.slot_index.flatten().long(),
+                part.slot_value.abs().flatten(),
+            )
         # Without any row there is nothing to learn, with or without shrinkage:
         factor = count / (count + self.shrinkage).clamp(min=1e-12)
         self.factor.copy_(factor.unsqueeze(1))
@@ -73,6 +76,11 @@ class ShrunkEmbedding(FieldEmbedding):
     def _look_up(self, index: Tensor, value: Tensor) -> Tensor:
         x = super()._look_up(index, value)
         return x * F.embedding(index, self.factor)
+
+    @torch.no_grad()
+    def grow(self, info: FieldInfo, sources: Sequence[Tensor]) -> None:
+        self.factor = self._rows(self.factor, sources)
+        super().grow(info, sources)
 
     def table(self, field: int) -> Tensor:
         return self._weight(field) * self._of_field(self.factor, field)
