@@ -239,7 +239,10 @@ class FieldEncoder:
                 reused[i] = codec.update(tally.counts(), evict)
         self._set_info()
         offsets = self.info.offsets
-        ids = [np.empty(0, np.int64), *(offsets[i] + x for i, x in reused.items())]
+        ids = [
+            np.empty(0, np.int64),
+            *(offsets[i] + x for i, x in reused.items()),
+        ]
         return torch.from_numpy(np.concatenate(ids))
 
     def report(self) -> pd.DataFrame:
@@ -345,7 +348,7 @@ class FieldEncoder:
                 out[name] = x.numpy()
         return out
 
-    def _extras(self, df: pd.DataFrame) -> dict[str, Tensor | None]:
+    def _extras(self, df: pd.DataFrame) -> dict[str, Any]:
         label = read_column(df, self.schema.label)
         weight = read_column(df, self.schema.weight)
         return {
@@ -408,10 +411,12 @@ class FieldEncoder:
             # The second half is what is rare:
             size = len(out.schema)
             kept, rare = vocabularies[:size], vocabularies[size:]
-            if not keep_rare:
-                rare = [None] * size
             for field, state, vocabulary, others in zip(
-                out.schema, meta['states'], kept, rare, strict=True
+                out.schema,
+                meta['states'],
+                kept,
+                rare if keep_rare else [None] * size,
+                strict=True,
             ):
                 if field.transform == 'auto':
                     values = meta['choices'][field.name]

@@ -177,9 +177,10 @@ class RowFiles:
             line = source.readline().decode('utf-8-sig').rstrip('\r\n')
         if not line:
             raise DataError(f"'{path}' has no first line with names of columns")
-        quoting = csv.QUOTE_MINIMAL if self.quoted else csv.QUOTE_NONE
         delimiter = self._delimiter(path)
-        return next(csv.reader([line], delimiter=delimiter, quoting=quoting))
+        if not self.quoted:
+            return line.split(delimiter)
+        return next(csv.reader([line], delimiter=delimiter))
 
     def _delimiter(self, path: Path) -> str:
         suffixes = [x for x in path.suffixes if x not in _COMPRESSED]

@@ -150,7 +150,7 @@ class Field:
         ):
             raise ValueError(
                 f"Field '{self.name}': 'hash_size' is a number of ids for "
-                "categories of which none is rare (got "
+                'categories of which none is rare (got '
                 f"{self.hash_size} for '{self.kind}' with 'min_count' "
                 f'{self.min_count})'
             )

@@ -165,9 +165,7 @@ class ShardWriter:
         """
         if self._rest:
             if self._rest.keys() != arrays.keys():
-                raise DataError(
-                    'Some files have labels or weights, others not'
-                )
+                raise DataError('Some files have labels or weights, others not')
             arrays = {
                 name: np.concatenate([rest, arrays[name]])
                 for name, rest in self._rest.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ class StoredTable(FieldTable):
         bounds = [0, *cuts.tolist(), len(self)]
         return tuple(
             self._of_spans(self._cut(mixed, start, end))
-            for start, end in zip(bounds[:-1], bounds[1:], strict=True)
+            for start, end in pairwise(bounds)
         )
 
     def parts(self) -> Iterator[FieldTable]:

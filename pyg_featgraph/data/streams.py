@@ -115,7 +115,7 @@ class FieldCounts:
     ) -> None:
         self.schema = schema
         self.num_rows = 0
-        self.tallies = [make_tally(field) for field in schema]
+        self.tallies: list[Any] = [make_tally(field) for field in schema]
         #: The rows of each class, if there are labels.
         self.labels: pd.Series | None = None
         asked = {
@@ -174,8 +174,9 @@ class FieldCounts:
 def _sum(one: pd.Series | None, other: pd.Series) -> pd.Series:
     if one is None:
         return other
-    total = one.add(other, fill_value=0).astype(np.int64)
-    return total.rename(other.name)
+    total: pd.Series = one.add(other, fill_value=0).astype(np.int64)
+    total.name = other.name
+    return total
 
 
 class RowSample:
@@ -223,7 +224,7 @@ class RowSample:
         frames, labels, _ = zip(*self._parts, strict=True)
         if len(frames) == 1:
             return frames[0], labels[0]
-        frame = pd.concat(frames, ignore_index=True)
+        frame: pd.DataFrame = pd.concat(frames, ignore_index=True)
         if labels[0] is None:
             return frame, None
         return frame, pd.concat(labels, ignore_index=True)

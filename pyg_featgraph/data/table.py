@@ -147,9 +147,7 @@ class FieldTable(Dataset[Any]):
             return self.batch([rows])[0]
         return self.batch(rows)
 
-    def batch(
-        self, rows: Rows = slice(None)
-    ) -> FieldBatch:
+    def batch(self, rows: Rows = slice(None)) -> FieldBatch:
         r"""The chosen rows as a batch of graphs.
 
         Args:

@@ -345,10 +345,11 @@ def explode(column: pd.Series, separator: str) -> tuple[Ids, pd.Series]:
 
 def make_tally(field: Field) -> Tally:
     r"""What counts the entries of a field."""
-    kinds = {
+    kinds: dict[str, type[Any]] = {
         'categorical': TextTally,
         'multi': MultiTally,
         'vector': VectorTally,
         'numeric': NumberTally,
     }
-    return kinds[field.kind](field)
+    tally: Tally = kinds[field.kind](field)
+    return tally

@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -27,8 +27,8 @@ from pyg_featgraph.nn.config import (
 )
 from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
-from pyg_featgraph.nn.growth import grown_from
 from pyg_featgraph.nn.gates.gates import members
+from pyg_featgraph.nn.growth import grown_from
 from pyg_featgraph.nn.heads import Head, make_head
 from pyg_featgraph.nn.layout import Nodes, by_member, is_dense
 from pyg_featgraph.nn.model_file import read_model, write_model
@@ -287,6 +287,7 @@ class FieldModel(Configurable, torch.nn.Module):
             ValueError: If :obj:`info` differs in more than more categories.
         """
         sources = grown_from(self.info, info, reused)
+        module: Any
         for module in self.modules():
             if isinstance(module, NodeEmbedding):
                 module.grow(info, sources)

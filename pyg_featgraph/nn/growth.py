@@ -36,7 +36,9 @@ def grown_from(
     for name, kind, size, more in zip(
         old.names, old.kinds, old.sizes, new.sizes, strict=True
     ):
-        if more < size or (more > size and kind not in ('categorical', 'multi')):
+        if more < size or (
+            more > size and kind not in ('categorical', 'multi')
+        ):
             raise ValueError(
                 f"Field '{name}' of the kind '{kind}' cannot have {more} ids "
                 f'instead of {size}'

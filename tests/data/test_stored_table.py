@@ -23,7 +23,9 @@ def tables(tmp_path, monkeypatch):
     """A table in memory, and the same in a folder."""
     monkeypatch.setattr(shards, 'BLOCK_ROWS', 32)
     monkeypatch.setattr(shards, 'SHARD_ROWS', 160)
-    planted = PlantedInteractions(SIZE, {2: 2}, num_numeric=3, num_categorical=5)
+    planted = PlantedInteractions(
+        SIZE, {2: 2}, num_numeric=3, num_categorical=5
+    )
     df = planted.frame()
     encoder = FieldEncoder(planted.schema()).fit(df)
     stored = encoder.transform(df, tmp_path / 'table')
@@ -72,14 +74,18 @@ def test_rows_are_those_in_memory(tables):
     assert torch.equal(stored[5].node_index, table[5].node_index)
     with pytest.raises(IndexError, match='of a table of 1000 rows'):
         stored.batch([1000])
-    same(stored.subset(slice(100, 300)).subset(slice(50, 60)),
-         table.subset(slice(150, 160)))
+    same(
+        stored.subset(slice(100, 300)).subset(slice(50, 60)),
+        table.subset(slice(150, 160)),
+    )
     stored.drop_absent = True
     assert stored.batch([1]).mask is not None
     assert stored.subset(slice(3, 9)).drop_absent
     assert stored.subset([1]).drop_absent
     parts = [*stored.parts()]
-    assert torch.equal(torch.cat([x.slot_index for x in parts]), table.slot_index)
+    assert torch.equal(
+        torch.cat([x.slot_index for x in parts]), table.slot_index
+    )
 
 
 def test_parts_stay_in_the_folder(tables):
@@ -157,9 +163,7 @@ def test_an_epoch_is_taken_up_where_it_was(tables):
         second = FieldGraphLoader(stored, 48, True, seed=2, num_workers=1)
         second.load_state_dict(state)
         assert begun + batches(second) == expected[1]
-    assert torch.equal(
-        whole.rows(1, 7), [*whole._sampler.batches(1)][7]
-    )
+    assert torch.equal(whole.rows(1, 7), [*whole._sampler.batches(1)][7])
 
 
 def test_memory_is_that_of_a_window(tables):
@@ -182,7 +186,11 @@ def test_training_and_prediction(tables, tmp_path):
     options = {'max_epochs': 2, 'lr': 0.1, 'batch_size': 64, 'save_steps': 3}
     results = []
     for name, source, valid in (
-        ('stored', stored.subset(slice(0, 800)), stored.subset(slice(800, None))),
+        (
+            'stored',
+            stored.subset(slice(0, 800)),
+            stored.subset(slice(800, None)),
+        ),
         ('mixed', stored.subset(slice(0, 800)), test),
     ):
         model.load_state_dict(start)
@@ -233,7 +241,7 @@ def test_damage_is_found(tables, tmp_path):
     manifest.write_text(text.replace('"rows": 1000', '"rows": 1001'))
     with pytest.raises(DataError, match='damaged'):
         FieldTable.open(folder)
-    with pytest.raises(DataError, match="lacks 'manifest.json'"):
+    with pytest.raises(DataError, match=r"lacks 'manifest\.json'"):
         FieldTable.open(tmp_path)
     manifest.write_text(text)
     with pytest.raises(ValueError, match="'window' must be positive"):

@@ -322,9 +322,10 @@ def test_files_of_a_folder(tmp_path):
     plain.delimiter = ';'
     expected = {'a': ['"1', 'NA'], 'b': [None, '2']}
     block = next(plain.blocks())
-    assert block.astype(object).where(block.notna(), None).to_dict(
-        'list'
-    ) == expected
+    assert (
+        block.astype(object).where(block.notna(), None).to_dict('list')
+        == expected
+    )
 
 
 def test_numbers_in_texts_are_those_of_python():

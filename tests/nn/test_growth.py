@@ -56,8 +56,9 @@ def test_no_logit_changes(name):
     model.grow(encoder.info, reused)
     assert model.info == encoder.info
     tables = [encoder.transform(df) for df in (old, new)]
-    assert not torch.equal(tables[1].slot_index.max(0).values,
-                           tables[0].slot_index.max(0).values)
+    assert not torch.equal(
+        tables[1].slot_index.max(0).values, tables[0].slot_index.max(0).values
+    )
     for table, expected in zip(tables, before, strict=True):
         assert torch.equal(predict(model, table), expected)
     # It is a whole model of the new size:
@@ -99,13 +100,15 @@ def test_ids_that_change_hands():
     info, old_keys = encoder.info, encoder.codecs[2].keys
     torch.manual_seed(0)
     model = GraphFM(info, 4)
-    kept = day(0)
+    kept = day(0).query("M != 'x|0'")
     for name in NAMES[2:6]:
         kept = kept[kept[name].isin([*'4567'])]
     new = day(1).query("C1 == '9'")
     before = [predict(model, encoder.transform(df)) for df in (kept, new)]
     reused = encoder.update(day(1), evict=1)
-    # Three categories of each column are gone, and four have come:
+    # Three categories of each column are gone, and four have come; and one
+    # member of lists:
+    assert encoder.info.sizes[6] == info.sizes[6]
     assert encoder.info.sizes[2:6] == tuple(x + 1 for x in info.sizes[2:6])
     keys = encoder.codecs[2].keys
     assert set(keys) == set('4567') | {'8', '9', '10', '11'}
@@ -129,7 +132,11 @@ def test_wrong_growth():
     for name, value, message in (
         ('names', tuple('abcdefg'), "'names' cannot change"),
         ('sizes', (2, 8, *info.sizes[2:]), "'I2' of the kind 'bucket' cannot"),
-        ('sizes', (*info.sizes[:6], 2), "'M' of the kind 'multi' cannot have 2"),
+        (
+            'sizes',
+            (*info.sizes[:6], 2),
+            "'M' of the kind 'multi' cannot have 2",
+        ),
     ):
         changed = type(info)(**{**info.to_dict(), name: value})
         with pytest.raises(ValueError, match=message):

@@ -143,7 +143,8 @@ class CategoricalCodec(Codec):
         r"""The id of a category."""
         if self.hash_size:
             return self.offset + 2 + hash_text(text, self.hash_size)
-        return self.ids.get(text, self.rare)
+        found: int = self.ids.get(text, self.rare)
+        return found
 
     def one(self, value: Any) -> Slots:
         if self.part is not None:
