@@ -95,7 +95,7 @@ WORDS = (
     'Space|SparseTensor|Tensor'
 )
 INTERNAL = (
-    r'sklearn\.base|data\.(choice|codecs|infer|values)|datasets\.planted_logits|intervals|'
+    r'sklearn\.base|data\.(choice|codecs|infer|stored_table|values)|datasets\.planted_logits|intervals|'
     r'explain\.perturb\.graph_model|nn\.(config|lazy)|'
     r'nn\.conv\.hyperedge_base|nn\.models\.featnet|training\.options'
 )

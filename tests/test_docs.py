@@ -83,6 +83,16 @@ def test_script_of_processes_with_torchrun(tmp_path):
             assert out[name] == pytest.approx(value, abs=1e-3)
 
 
+def test_code_of_the_page_on_large_logs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run('large', tmp_path, monkeypatch)
+    shown = capsys.readouterr().out
+    assert shown.count('valid_auc') == 3
+    assert 'StoredTable(1000, num_fields=39' in shown
+
+
+
+
 @pytest.mark.parametrize('name', METHODS)
 def test_code_of_a_method(name, tmp_path, monkeypatch, capsys):
     run(f'methods/{name}', tmp_path, monkeypatch)

@@ -20,8 +20,9 @@ from pyg_featgraph.errors import DataError
 
 #: The texts of missing entries, which are those of :func:`pandas.read_csv`.
 MISSING = (*pacsv.ConvertOptions().null_values, 'None', '<NA>')
-# Bytes of text, and rows of other files, that are read at a time:
-_BLOCK_BYTES = 16 * 2**20
+# Bytes of text that are read at a time, as few as caches like; and the rows of
+# a block, as many as make up for what a block costs:
+_BLOCK_BYTES = 4 * 2**20
 _BLOCK_ROWS = 2**16
 _PARQUET = ('.parquet', '.pq')
 _ARROW = ('.arrow', '.feather', '.ipc')
@@ -97,8 +98,8 @@ class RowFiles:
         for path in self.paths:
             start = 0
             try:
-                for batch in self._batches(path, columns):
-                    frame = to_frame(pa.Table.from_batches([batch]))
+                for table in _grouped(self._batches(path, columns)):
+                    frame = to_frame(table)
                     frame.index = pd.RangeIndex(start, start + len(frame))
                     frame.attrs['path'] = str(path)
                     start += len(frame)
@@ -188,6 +189,18 @@ class RowFiles:
 
     def __repr__(self) -> str:
         return f'{self.__class__.__name__}({len(self.paths)} files)'
+
+
+def _grouped(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    held, num_rows = [], 0
+    for batch in batches:
+        held.append(batch)
+        num_rows += len(batch)
+        if num_rows >= _BLOCK_ROWS:
+            yield pa.Table.from_batches(held)
+            held, num_rows = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _files(path: Path) -> list[Path]:

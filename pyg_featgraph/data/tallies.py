@@ -330,6 +330,8 @@ def explode(column: pd.Series, separator: str) -> tuple[Ids, pd.Series]:
     dtype = column.dtype
     if isinstance(dtype, pd.StringDtype) and dtype.storage == 'pyarrow':
         texts = pa.array(column, pa.large_string())
+        if isinstance(texts, pa.ChunkedArray):
+            texts = texts.combine_chunks()
         parts = pc.split_pattern(texts, separator)
         length = pc.list_value_length(parts).fill_null(0).to_numpy()
         flat = parts.flatten().to_pandas()

@@ -1,0 +1,133 @@
+"""A click log whose users and items change from day to day: an encoder and a
+model that go on from day to day, against both made anew on all days so far, and
+against those of the first day. Each is measured on the next day.
+
+    python benchmarks/drift.py --rows 40000 --days 5
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from click_log import effect
+from common import report
+from sklearn.metrics import roc_auc_score
+
+from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
+from pyg_featgraph.nn import DeepFM
+from pyg_featgraph.training import fit, predict
+
+SCHEMA = FieldSchema(
+    (
+        Field('user', 'categorical', 5),
+        Field('item', 'categorical', 5),
+        Field('place', 'categorical', 5),
+        Field('price', 'numeric', bins=(16,), interpolate=True),
+    ),
+    'y',
+)
+
+
+def day(number, num_rows, seed, users=4000, items=1000, share=0.3):
+    """The rows of a day, of whose users and items a share is new each day."""
+    rng = np.random.default_rng([seed, number])
+
+    def draw(size):
+        # The later ones among them are new; some are frequent:
+        rank = (size ** rng.random(num_rows)).astype(np.int64)
+        order = np.random.default_rng([seed, 17]).permutation(size)
+        return order[rank - 1] + int(number * share * size)
+
+    user, item = draw(users), draw(items)
+    place = rng.integers(0, 20, num_rows)
+    price = rng.lognormal(size=num_rows)
+    logit = (
+        -1.5
+        + 2 * effect(user.astype(np.uint64), 1)
+        + 2 * effect(item.astype(np.uint64), 2)
+        + effect((place + 20 * (item % 3)).astype(np.uint64), 3)
+        - 0.3 * np.log(price)
+    )
+    return pd.DataFrame(
+        {
+            'user': np.char.add('u', user.astype(str)),
+            'item': np.char.add('i', item.astype(str)),
+            'place': place.astype(str),
+            'price': price,
+            'y': (rng.random(num_rows) < 1 / (1 + np.exp(-logit))).astype(int),
+        }
+    )
+
+
+def train(model, encoder, df, folder, seed):
+    """Trains on nine tenths of the rows; the others end it."""
+    table = encoder.transform(df)
+    train, valid = table.split([0.9, 0.1], seed)
+    fit(
+        model,
+        train,
+        valid,
+        directory=folder,
+        seed=seed,
+        max_epochs=10,
+        enable_progress_bar=False,
+    )
+
+
+def auc(model, encoder, df):
+    return roc_auc_score(df['y'], predict(model, encoder.transform(df)))
+
+
+def run(args, seed, folder):
+    days = [day(i, args.rows, seed) for i in range(args.days + 1)]
+
+    def make(df, keep_rare=False):
+        torch.manual_seed(seed)
+        encoder = FieldEncoder(SCHEMA, keep_rare=keep_rare).fit(df)
+        model = DeepFM(encoder.info)
+        train(model, encoder, df, folder, seed)
+        return model, encoder
+
+    first = make(days[0])
+    model, encoder = make(days[0], keep_rare=True)
+    rows = []
+    for i in range(1, args.days):
+        reused = encoder.update(days[i])
+        model.grow(encoder.info, reused)
+        train(model, encoder, days[i], folder, seed)
+        refit = make(pd.concat(days[: i + 1], ignore_index=True))
+        found = {
+            'first day': auc(*first, days[i + 1]),
+            'update and grow': auc(model, encoder, days[i + 1]),
+            'refit on all days': auc(*refit, days[i + 1]),
+        }
+        found['difference'] = (
+            found['update and grow'] - found['refit on all days']
+        )
+        names = {k: f'{x:.4f}' for k, x in found.items()}
+        rows.append({'seed': seed, 'days': i + 1, **names})
+        rows[-1]['ids'] = encoder.info.num_embeddings
+        print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rows', type=int, default=40_000, help='of a day')
+    parser.add_argument('--days', type=int, default=5)
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--json')
+    args = parser.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in args.seeds:
+            rows += run(args, seed, Path(folder) / 'run')
+    report(rows, args.json, vars(args))
+
+
+if __name__ == '__main__':
+    main()

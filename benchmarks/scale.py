@@ -1,0 +1,161 @@
+"""A click log of any size from text to training: rows a second of each stage,
+its peak of memory in a process of its own, and the bytes that it leaves on the
+disk. With several sizes, what grows with the rows is seen.
+
+    python benchmarks/scale.py --rows 1000000 10000000 --folder /tmp/scale
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click_log
+from common import report
+
+#: Columns of more distinct categories than these are hashed, if asked for.
+MANY = 100_000
+
+
+def generate(args, folder):
+    click_log.write(folder / 'log.txt', args.rows)
+    return folder / 'log.txt', {}
+
+
+def read(args, folder):
+    from pyg_featgraph.datasets import Criteo
+
+    for _ in Criteo(folder / 'log.txt').files().blocks():
+        pass
+    return None, {}
+
+
+def fit(args, folder, hash_size=0):
+    from pyg_featgraph.data import FieldEncoder
+    from pyg_featgraph.datasets import Criteo
+
+    data = Criteo(folder / 'log.txt')
+    schema = data.schema()
+    for i, size in enumerate(click_log.CARDINALITIES):
+        if hash_size and size > MANY:
+            schema = schema.replace(
+                f'C{i + 1}', min_count=1, hash_size=hash_size
+            )
+    encoder = FieldEncoder(schema).fit(data.files())
+    encoder.save(folder / 'encoder.parquet')
+    return folder / 'encoder.parquet', {'ids': encoder.info.num_embeddings}
+
+
+def fit_hashed(args, folder):
+    return fit(args, folder, 2**20)
+
+
+def encode(args, folder):
+    from pyg_featgraph.data import FieldEncoder
+    from pyg_featgraph.datasets import Criteo
+
+    encoder = FieldEncoder.load(folder / 'encoder.parquet')
+    encoder.transform(Criteo(folder / 'log.txt').files(), folder / 'encoded')
+    return folder / 'encoded', {}
+
+
+def load(args, folder):
+    from pyg_featgraph.data import FieldGraphLoader, FieldTable
+
+    table = FieldTable.open(folder / 'encoded')
+    loader = FieldGraphLoader(table, args.batch_size, shuffle=True)
+    rows = sum(len(batch.y) for batch in loader)
+    assert rows == args.rows
+    return None, {}
+
+
+#: What can be run, in order. A stage takes the arguments and the folder of a
+#: log and returns what it has left on the disk, and facts to show.
+STAGES = {
+    'generate': generate,
+    'read': read,
+    'fit hashed': fit_hashed,
+    'fit': fit,
+    'encode': encode,
+    'load': load,
+}
+
+
+def run(stage, args):
+    """Runs a stage in this process; what it has taken."""
+    import pyarrow as pa
+    import torch
+
+    import pyg_featgraph.datasets
+    import pyg_featgraph.training  # noqa: F401
+
+    torch.set_num_threads(args.threads)
+    pa.set_cpu_count(args.threads)
+    folder = Path(args.folder) / str(args.rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    idle = peak()
+    start, cpu = time.perf_counter(), time.process_time()
+    left, facts = STAGES[stage](args, folder)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return {
+        'rows': args.rows,
+        'stage': stage,
+        'seconds': round(seconds, 2),
+        'CPU seconds': round(cpu, 2),
+        'rows/s': round(args.rows / seconds),
+        'rows/s of a CPU': round(args.rows / cpu),
+        'peak MB': round(peak() / 1024),
+        'before MB': round(idle / 1024),
+        'bytes/row': round(size(left) / args.rows, 1) if left else '',
+        **facts,
+    }
+
+
+def peak():
+    """The highest resident memory of this process in kilobytes."""
+    text = Path('/proc/self/status').read_text()
+    return int(text.split('VmHWM:')[1].split()[0])
+
+
+def size(path):
+    files = path.rglob('*') if path.is_dir() else [path]
+    return sum(x.stat().st_size for x in files)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rows', type=int, nargs='+', default=[1_000_000])
+    parser.add_argument('--folder', required=True, help='for logs and shards')
+    parser.add_argument('--stages', nargs='+', default=[*STAGES])
+    parser.add_argument('--batch-size', type=int, default=4096)
+    parser.add_argument('--threads', type=int, default=2)
+    parser.add_argument('--json')
+    parser.add_argument('--here', action='store_true', help='in this process')
+    args = parser.parse_args()
+    if args.here:
+        found = run(
+            args.stages[0],
+            argparse.Namespace(**{**vars(args), 'rows': args.rows[0]}),
+        )
+        print(json.dumps(found))
+        return
+    found = []
+    for rows in args.rows:
+        for stage in args.stages:
+            options = ['--rows', str(rows), '--folder', args.folder, '--here']
+            for name in ('batch_size', 'threads'):
+                options += [
+                    f'--{name.replace("_", "-")}',
+                    str(getattr(args, name)),
+                ]
+            command = [sys.executable, __file__, '--stages', stage, *options]
+            out = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+            found.append(json.loads(out.stdout))
+            print(found[-1], file=sys.stderr)
+    report(found, args.json, {'threads': args.threads})
+
+
+if __name__ == '__main__':
+    main()
