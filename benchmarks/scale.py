@@ -19,12 +19,12 @@ from common import report
 MANY = 100_000
 
 
-def generate(args, folder):
-    click_log.write(folder / 'log.txt', args.rows)
+def generate(args, rows, folder):
+    click_log.write(folder / 'log.txt', rows)
     return folder / 'log.txt', {}
 
 
-def read(args, folder):
+def read(args, rows, folder):
     from pyg_featgraph.datasets import Criteo
 
     for _ in Criteo(folder / 'log.txt').files().blocks():
@@ -32,7 +32,7 @@ def read(args, folder):
     return None, {}
 
 
-def fit(args, folder, hash_size=0):
+def fit(args, rows, folder, hash_size=0):
     from pyg_featgraph.data import FieldEncoder
     from pyg_featgraph.datasets import Criteo
 
@@ -48,11 +48,11 @@ def fit(args, folder, hash_size=0):
     return folder / 'encoder.parquet', {'ids': encoder.info.num_embeddings}
 
 
-def fit_hashed(args, folder):
-    return fit(args, folder, 2**20)
+def fit_hashed(args, rows, folder):
+    return fit(args, rows, folder, 2**20)
 
 
-def encode(args, folder):
+def encode(args, rows, folder):
     from pyg_featgraph.data import FieldEncoder
     from pyg_featgraph.datasets import Criteo
 
@@ -61,13 +61,12 @@ def encode(args, folder):
     return folder / 'encoded', {}
 
 
-def load(args, folder):
+def load(args, rows, folder):
     from pyg_featgraph.data import FieldGraphLoader, FieldTable
 
     table = FieldTable.open(folder / 'encoded')
     loader = FieldGraphLoader(table, args.batch_size, shuffle=True)
-    rows = sum(len(batch.y) for batch in loader)
-    assert rows == args.rows
+    assert sum(len(batch.y) for batch in loader) == rows
     return None, {}
 
 
@@ -83,7 +82,7 @@ STAGES = {
 }
 
 
-def run(stage, args):
+def run(stage, args, rows):
     """Runs a stage in this process; what it has taken."""
     import pyarrow as pa
     import torch
@@ -93,22 +92,22 @@ def run(stage, args):
 
     torch.set_num_threads(args.threads)
     pa.set_cpu_count(args.threads)
-    folder = Path(args.folder) / str(args.rows)
+    folder = Path(args.folder) / str(rows)
     folder.mkdir(parents=True, exist_ok=True)
     idle = peak()
     start, cpu = time.perf_counter(), time.process_time()
-    left, facts = STAGES[stage](args, folder)
+    left, facts = STAGES[stage](args, rows, folder)
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {
-        'rows': args.rows,
+        'rows': rows,
         'stage': stage,
         'seconds': round(seconds, 2),
         'CPU seconds': round(cpu, 2),
-        'rows/s': round(args.rows / seconds),
-        'rows/s of a CPU': round(args.rows / cpu),
+        'rows/s': round(rows / seconds),
+        'rows/s of a CPU': round(rows / cpu),
         'peak MB': round(peak() / 1024),
         'before MB': round(idle / 1024),
-        'bytes/row': round(size(left) / args.rows, 1) if left else '',
+        'bytes/row': round(size(left) / rows, 1) if left else '',
         **facts,
     }
 
@@ -135,25 +134,23 @@ def main():
     parser.add_argument('--here', action='store_true', help='in this process')
     args = parser.parse_args()
     if args.here:
-        found = run(
-            args.stages[0],
-            argparse.Namespace(**{**vars(args), 'rows': args.rows[0]}),
-        )
-        print(json.dumps(found))
+        print(json.dumps(run(args.stages[0], args, args.rows[0])))
         return
     found = []
     for rows in args.rows:
         for stage in args.stages:
-            options = ['--rows', str(rows), '--folder', args.folder, '--here']
-            for name in ('batch_size', 'threads'):
-                options += [
-                    f'--{name.replace("_", "-")}',
-                    str(getattr(args, name)),
-                ]
-            command = [sys.executable, __file__, '--stages', stage, *options]
+            options = {
+                '--stages': stage,
+                '--rows': rows,
+                '--folder': args.folder,
+                '--batch-size': args.batch_size,
+                '--threads': args.threads,
+            }
+            command = [sys.executable, __file__, '--here']
+            command += [str(x) for pair in options.items() for x in pair]
             out = subprocess.run(command, stdout=subprocess.PIPE, check=True)
             found.append(json.loads(out.stdout))
-            print(found[-1], file=sys.stderr)
+            print(found[-1], file=sys.stderr, flush=True)
     report(found, args.json, {'threads': args.threads})
 
 
