@@ -91,8 +91,6 @@ def test_code_of_the_page_on_large_logs(tmp_path, monkeypatch, capsys):
     assert 'StoredTable(1000, num_fields=39' in shown
 
 
-
-
 @pytest.mark.parametrize('name', METHODS)
 def test_code_of_a_method(name, tmp_path, monkeypatch, capsys):
     run(f'methods/{name}', tmp_path, monkeypatch)
