@@ -78,8 +78,10 @@ def joint_effects(
     if size < 1:
         raise ValueError('Effects need two rows to exchange fields between')
     generator = torch.Generator().manual_seed(seed)
-    rows = torch.randperm(len(table), generator=generator)
-    base, other = rows[:size], rows[size : 2 * size]
+    rows = torch.randperm(len(table), generator=generator)[: 2 * size]
+    # Which may be few of very many:
+    table = table.subset(rows)
+    base, other = torch.arange(2 * size).split(size)
     # Every variant once: which fields come from the other row.
     needed = {(), *(t for s in chosen for t in subsets(s))}
     variants = {t: i for i, t in enumerate(sorted(needed))}

@@ -113,6 +113,9 @@ def row_effects(
         len(table), generator=torch.Generator().manual_seed(seed)
     )
     base = order[order != row][:num_rows]
+    # The row, and others, which may be few of very many:
+    table = table.subset(torch.cat([torch.tensor([row]), base]))
+    row, base = 0, torch.arange(1, len(table))
     sizes = range(1, max_order + 1)
     sets = [*chain(*(combinations(range(n), size) for size in sizes))]
     # The row itself is the last variant:

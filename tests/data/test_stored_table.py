@@ -12,7 +12,7 @@ from pyg_featgraph.data import (
 )
 from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.nn import LR
+from pyg_featgraph.nn import LR, joint_effects, row_effects
 from pyg_featgraph.training import fit, predict
 
 SIZE = 1000
@@ -217,6 +217,19 @@ def test_training_and_prediction(tables, tmp_path):
             resume=True,
             **options,
         )
+
+
+def test_effects_are_those_in_memory(tables):
+    table, stored = tables
+    torch.manual_seed(0)
+    model = LR(table.info)
+    torch.nn.init.normal_(model.linear.table.weight)
+    one, other = (joint_effects(model, x, num_rows=50) for x in (table, stored))
+    assert torch.equal(one, other)
+    one, other = (row_effects(model, x, 700, max_order=2) for x in (table, stored))
+    assert one.interactions.to_json() == other.interactions.to_json()
+    # Without all rows in memory:
+    assert not stored._held
 
 
 def test_damage_is_found(tables, tmp_path):
