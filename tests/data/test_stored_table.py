@@ -226,7 +226,9 @@ def test_effects_are_those_in_memory(tables):
     torch.nn.init.normal_(model.linear.table.weight)
     one, other = (joint_effects(model, x, num_rows=50) for x in (table, stored))
     assert torch.equal(one, other)
-    one, other = (row_effects(model, x, 700, max_order=2) for x in (table, stored))
+    one, other = (
+        row_effects(model, x, 700, max_order=2) for x in (table, stored)
+    )
     assert one.interactions.to_json() == other.interactions.to_json()
     # Without all rows in memory:
     assert not stored._held
