@@ -11,6 +11,7 @@ from torch_geometric.nn.inits import zeros
 from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
 from pyg_featgraph.nn.dense.field_linear import FieldLinear
 from pyg_featgraph.nn.edge.base import FieldEdge
+from pyg_featgraph.nn.kernels import gru_step
 from pyg_featgraph.nn.layout import Pair
 from pyg_featgraph.nn.lazy import LazyModule
 
@@ -136,15 +137,16 @@ class FiGNNConv(FieldConv, LazyModule):
         self, x: Pair, links: Links, field: Fields
     ) -> tuple[Tensor, Tensor | None]:
         source, h = x
+        # What goes into the GRU has the bias, which is one of the gates then:
+        bias = self.bias_ih + (self.weight_ih * self.bias).sum(dim=1)
+        gru = self.weight_ih, self.weight_hh, bias, self.bias_hh
         for step in range(self.num_layers):
             k = 0 if self.share_weights else step
             message = self.lin_out[k](source, field[0])
             out = self.spread(message, links, links.weight)
-            out = self.lin_in[k](out, field[1]) + self.bias
-            out = torch.gru_cell(
-                out.flatten(0, -2), h.flatten(0, -2), *self._gru
-            )
-            h = out.view_as(x[1]) + x[1]
+            out = self.lin_in[k](out, field[1])
+            nodes = (v.flatten(0, -2) for v in (out, h, x[1]))
+            h = gru_step(*nodes, *gru).view_as(x[1])
             source = h if x[0] is x[1] else source
         return h, links.weight
 

@@ -1,6 +1,7 @@
 r"""The computations behind the dense layout."""
 
 from pyg_featgraph.nn.kernels.field_product import field_product
+from pyg_featgraph.nn.kernels.gru_step import gru_step
 from pyg_featgraph.nn.kernels.hadamard_attention import (
     attention_weights,
     hadamard_attention,
@@ -20,6 +21,7 @@ __all__ = [
     'TuplePlan',
     'attention_weights',
     'field_product',
+    'gru_step',
     'hadamard_attention',
     'induced_set_attention',
     'pair_score',

@@ -1,6 +1,7 @@
 // What Python calls: each function for float and for double. Tensors are
 // contiguous, and those that are left out are null.
 #include "field_product.h"
+#include "gru_step.h"
 #include "selected_attention.h"
 #include "small_attention.h"
 
@@ -63,6 +64,22 @@
       INT size, INT n, INT fields, INT heads, INT in, INT out, INT threads) {  \
     field_product_backward(grad, x, weight, grad_x, grad_weight, size, n,      \
                            fields, heads, in, out, threads);                   \
+  }                                                                            \
+  extern "C" void gru_step_##NAME(                                             \
+      const T* in, const T* h, const T* first, const T* weight_ih,             \
+      const T* weight_hh, const T* bias_ih, const T* bias_hh, T* out,          \
+      INT size, INT d, INT threads) {                                          \
+    gru_step(in, h, first, weight_ih, weight_hh, bias_ih, bias_hh, out, size,  \
+             d, threads);                                                      \
+  }                                                                            \
+  extern "C" void gru_step_backward_##NAME(                                    \
+      const T* grad, const T* in, const T* h, const T* weight_ih,              \
+      const T* weight_hh, const T* bias_ih, const T* bias_hh, T* grad_in,      \
+      T* grad_h, T* grad_weight_ih, T* grad_weight_hh, T* grad_bias_ih,        \
+      T* grad_bias_hh, INT size, INT d, INT threads) {                         \
+    gru_step_backward(grad, in, h, weight_ih, weight_hh, bias_ih, bias_hh,     \
+                      grad_in, grad_h, grad_weight_ih, grad_weight_hh,         \
+                      grad_bias_ih, grad_bias_hh, size, d, threads);           \
   }                                                                            \
   extern "C" void small_attention_##NAME(const T* query, const T* key,         \
                                          const T* value, T* out, INT size,     \
