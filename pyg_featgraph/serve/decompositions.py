@@ -20,7 +20,9 @@ from pyg_featgraph.nn.kernels.field_product import field_product_formula
 from pyg_featgraph.nn.kernels.gru_step import gru_step_formula
 from pyg_featgraph.nn.kernels.hadamard_attention import attention_weights
 from pyg_featgraph.nn.kernels.pair_score import pair_places
+from pyg_featgraph.nn.kernels.row_product import row_product_formula
 from pyg_featgraph.nn.kernels.small_attention import small_attention_formula
+from pyg_featgraph.nn.kernels.sum_softmax import sum_softmax_formula
 from pyg_featgraph.nn.kernels.top_m import first_of_equal, slack
 
 
@@ -141,7 +143,9 @@ _FORMULAS: dict[Any, Callable[..., Any]] = {
     _own.induced_set_attention.default: _induced_set_attention,
     _own.pair_score.default: _pair_score,
     _own.selected_attention.default: _selected_attention,
+    _own.row_product.default: row_product_formula,
     _own.small_attention.default: small_attention_formula,
+    _own.sum_softmax.default: sum_softmax_formula,
     _own.top_m.default: _top_m,
     _own.tuple_product.default: _tuple_product,
 }

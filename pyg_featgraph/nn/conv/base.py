@@ -18,6 +18,7 @@ from torch_geometric.utils import (
 
 from pyg_featgraph.nn.edge.base import FieldEdge
 from pyg_featgraph.nn.edge.uniform_edge import UniformEdge
+from pyg_featgraph.nn.kernels import row_product
 from pyg_featgraph.nn.layout import Pair, is_dense, pairs_of, same_size
 
 Fields = tuple[Tensor | None, Tensor | None]
@@ -253,12 +254,7 @@ class FieldConv(MessagePassing):
             if self.edge.self_loops:
                 return total.expand_as(message)
             return total - message
-        if weight.dim() == 3:
-            return weight @ message
-        # All rows are columns of one product with the matrix they share:
-        flat = message.transpose(0, 1).flatten(1)
-        out = (weight @ flat).view(-1, *message.transpose(0, 1).size()[1:])
-        return out.transpose(0, 1)
+        return row_product(weight, message)
 
     def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
         # Weights with heads meet features with heads:

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch_geometric.nn.inits import glorot
 
 from pyg_featgraph.nn.edge.base import FieldEdge
-from pyg_featgraph.nn.layout import Pair, edge_softmax, masked_softmax
+from pyg_featgraph.nn.kernels import sum_softmax
+from pyg_featgraph.nn.layout import Pair, edge_softmax
 from pyg_featgraph.nn.lazy import LazyModule
 
 
@@ -61,9 +62,7 @@ class AttentionEdge(FieldEdge, LazyModule, name='attention'):
 
     def dense(self, x: Pair, pairs: Tensor | None) -> Tensor:
         source, target = x[0] @ self.att_source, x[1] @ self.att_target
-        logit = target.unsqueeze(2) + source.unsqueeze(1)
-        logit = F.leaky_relu(logit, self.negative_slope)
-        return masked_softmax(logit, pairs)
+        return sum_softmax(target, source, pairs, self.negative_slope)
 
     def graph(
         self,

@@ -102,8 +102,7 @@ void gru_step(const T* in, const T* h, const T* first, const T* weight_ih,
           const V<T> more = load(hp + at) - g.candidate;
           store(o + at, g.candidate + g.update * more + load(xp + at));
         }
-      for (int64_t i = 0; i < rows; ++i)
-        std::copy(o + i * dp, o + i * dp + d, out + (r + i) * d);
+      copy_back(o, rows, d, dp, out + r * d, d);
     }
   });
 }
@@ -162,10 +161,8 @@ void gru_step_backward(const T* grad, const T* in, const T* h,
       }
       product(rows, dp, ld, z, ld, 1, gates.input_rows.data(), dp, part, dp);
       product<T, true>(rows, dp, ld, s, ld, 1, gates.state_rows.data(), dp, go, dp);
-      for (int64_t i = 0; i < rows; ++i) {
-        std::copy(part + i * dp, part + i * dp + d, grad_in + (r + i) * d);
-        std::copy(go + i * dp, go + i * dp + d, grad_h + (r + i) * d);
-      }
+      copy_back(part, rows, d, dp, grad_in + r * d, d);
+      copy_back(go, rows, d, dp, grad_h + r * d, d);
       // Those of a block first, which loses less than one sum over all:
       product(d, ld, rows, in + r * d, 1, d, z, ld, own_sums, ld);
       product(d, ld, rows, h + r * d, 1, d, s, ld, own_sums + weights, ld);

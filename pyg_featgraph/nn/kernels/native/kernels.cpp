@@ -2,8 +2,10 @@
 // contiguous, and those that are left out are null.
 #include "field_product.h"
 #include "gru_step.h"
+#include "row_product.h"
 #include "selected_attention.h"
 #include "small_attention.h"
+#include "sum_softmax.h"
 
 #define INT int64_t
 
@@ -81,6 +83,17 @@
                       grad_in, grad_h, grad_weight_ih, grad_weight_hh,         \
                       grad_bias_ih, grad_bias_hh, size, d, threads);           \
   }                                                                            \
+  extern "C" void row_product_##NAME(const T* weight, const T* x, T* out,      \
+                                     INT shared, INT size, INT n, INT m,       \
+                                     INT d, INT threads) {                     \
+    row_product(weight, x, out, shared, size, n, m, d, threads);               \
+  }                                                                            \
+  extern "C" void row_product_backward_##NAME(                                 \
+      const T* grad, const T* weight, const T* x, T* grad_weight, T* grad_x,   \
+      INT shared, INT size, INT n, INT m, INT d, INT threads) {                \
+    row_product_backward(grad, weight, x, grad_weight, grad_x, shared, size,   \
+                         n, m, d, threads);                                    \
+  }                                                                            \
   extern "C" void small_attention_##NAME(const T* query, const T* key,         \
                                          const T* value, T* out, INT size,     \
                                          INT n, INT heads, INT c,              \
@@ -115,6 +128,19 @@
                                 grad_x, grad_weight, grad_bias,                \
                                 grad_score_att, grad_score_bias, grad_att,     \
                                 grad_att_bias, size, n, d, h, heads, threads); \
+  }                                                                            \
+  extern "C" void sum_softmax_##NAME(                                          \
+      const T* target, const T* source, const uint8_t* keep, INT keep_row,     \
+      double slope, T* out, INT size, INT n, INT m, INT threads) {             \
+    sum_softmax(target, source, keep, keep_row, T(slope), out, size, n, m,     \
+                threads);                                                      \
+  }                                                                            \
+  extern "C" void sum_softmax_backward_##NAME(                                 \
+      const T* grad, const T* out, const T* target, const T* source,           \
+      double slope, T* grad_target, T* grad_source, INT size, INT n, INT m,    \
+      INT threads) {                                                           \
+    sum_softmax_backward(grad, out, target, source, T(slope), grad_target,     \
+                         grad_source, size, n, m, threads);                    \
   }
 
 KERNELS(float, f32)

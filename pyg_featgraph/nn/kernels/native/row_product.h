@@ -1,0 +1,80 @@
+// Products of the weights of pairs with the nodes of a row: see
+// ../row_product.py.
+#pragma once
+
+#include "memory.h"
+#include "product.h"
+
+// weight is [size][n][m], or [n][m] if all rows share it; x is [size][m][d].
+template <typename T>
+void row_product(const T* weight, const T* x, T* out, int64_t shared,
+                 int64_t size, int64_t n, int64_t m, int64_t d,
+                 int64_t threads) {
+  const int64_t dp = padded(d, Vector<T>::lanes);
+  in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
+    Workspace& own = workspace();
+    own.reserve<T>((n + m) * dp + 64);
+    T* xp = own.take<T>(m * dp);
+    T* part = own.take<T>(n * dp);
+    for (int64_t b = start; b < stop; ++b) {
+      const T* w = weight + (shared ? 0 : b * n * m);
+      T* to = out + b * n * d;
+      if (d == dp) {
+        product(n, d, m, w, m, 1, x + b * m * d, d, to, d);
+        continue;
+      }
+      copy_padded(x + b * m * d, m, d, d, xp, dp);
+      product(n, dp, m, w, m, 1, xp, dp, part, dp);
+      copy_back(part, n, d, dp, to, d);
+    }
+  });
+}
+
+template <typename T>
+void row_product_backward(const T* grad, const T* weight, const T* x,
+                          T* grad_weight, T* grad_x, int64_t shared,
+                          int64_t size, int64_t n, int64_t m, int64_t d,
+                          int64_t threads) {
+  constexpr int64_t lanes = Vector<T>::lanes, block = 64;
+  const int64_t dp = padded(d, lanes), mp = padded(m, lanes);
+  const int64_t blocks = (size + block - 1) / block;
+  Shares<T> shares(shared ? std::min(threads, blocks) : 0, n * mp);
+  in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t thread) {
+    Workspace& own = workspace();
+    own.reserve<T>((n + m) * dp + d * mp + n * mp + 256);
+    T* gp = own.take<T>(n * dp);
+    T* xt = own.take<T>(d * mp);
+    T* gx = own.take<T>(m * dp);
+    T* gw = own.take<T>(n * mp);
+    for (int64_t r = start * block; r < std::min(stop * block, size);
+         r += block) {
+      // That of a block first, which loses less than one sum over all:
+      if (shared) std::fill(gw, gw + n * mp, T(0));
+      for (int64_t b = r; b < std::min(r + block, size); ++b) {
+        const T* w = weight + (shared ? 0 : b * n * m);
+        const T* g = grad + b * n * d;
+        transpose_padded(x + b * m * d, m, d, d, xt, mp);
+        if (shared) {
+          product<T, true>(n, mp, d, g, d, 1, xt, mp, gw, mp);
+        } else {
+          product(n, mp, d, g, d, 1, xt, mp, gw, mp);
+          copy_back(gw, n, m, mp, grad_weight + b * n * m, m);
+        }
+        if (d == dp) {
+          product(m, d, n, w, 1, m, g, d, grad_x + b * m * d, d);
+          continue;
+        }
+        copy_padded(g, n, d, d, gp, dp);
+        product(m, dp, n, w, 1, m, gp, dp, gx, dp);
+        copy_back(gx, m, d, dp, grad_x + b * m * d, d);
+      }
+      if (!shared) continue;
+      T* sums = shares.of(thread);
+      for (int64_t k = 0; k < n * mp; k += lanes)
+        store(sums + k, load(sums + k) + load(gw + k));
+    }
+  });
+  if (shared)
+    for (int64_t i = 0; i < n; ++i)
+      shares.add_to(grad_weight + i * m, i * mp, m);
+}
