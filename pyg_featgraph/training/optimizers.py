@@ -17,6 +17,15 @@ from pyg_featgraph.optim import JointOptimizer, RowWiseAdagrad
 from pyg_featgraph.training.options import TrainingOptions
 from pyg_featgraph.training.penalty import TABLES, is_sparse
 
+#: Optimizers whose step can be one operator, and what asks for another form.
+FUSED = (
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.SGD,
+    torch.optim.Adagrad,
+)
+NOT_FUSED = {'fused', 'foreach', 'differentiable'}
+
 
 def make_optimizer(
     model: Module,
@@ -34,7 +43,17 @@ def make_optimizer(
     if dense:
         make = _named(torch.optim, 'optimizer', options.optimizer)
         kwargs = {'lr': lr, **options.optimizer_options}
+        on_cpu = all(p.device.type == 'cpu' for p in parameters)
+        fused = make in FUSED and on_cpu and not NOT_FUSED & kwargs.keys()
+        if fused:
+            # One pass over a table instead of a dozen; on a GPU torch takes
+            # all parameters at once anyway.
+            kwargs['fused'] = True
         parts.append(make(dense, **kwargs))
+        if fused:
+            # Gradients of mixed precision are scaled back before they are
+            # clipped, and not in the step:
+            parts[-1]._step_supports_amp_scaling = False
     if tables:
         parts.append(RowWiseAdagrad(tables, lr=lr))
     return parts[0] if len(parts) == 1 else JointOptimizer(parts)

@@ -85,7 +85,9 @@ class TrainingOptions:
             sparse gradients, as models give large ones, have
             :class:`~pyg_featgraph.optim.RowWiseAdagrad` anyway.
             (default: :obj:`"AdamW"`)
-        optimizer_options (dict, optional): Its further arguments.
+        optimizer_options (dict, optional): Its further arguments. On a CPU
+            :obj:`fused=True` is one of them, where torch has it, which makes
+            the step of a large table several times as fast.
             (default: none)
         scheduler (str or callable, optional): A schedule of the learning
             rate: :obj:`"cosine"` lets it fall to zero over all steps as a

@@ -54,6 +54,49 @@ def test_optimizer(parts, tmp_path):
     assert type(watch.trainer.optimizers[0]) is torch.optim.RMSprop
 
 
+@pytest.mark.parametrize('name', ['Adam', 'AdamW', 'SGD', 'Adagrad'])
+def test_steps_on_a_cpu_are_fused_unless_told(name):
+    info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
+    ends, forms = [], []
+    for told in ({}, {'fused': False}, {'foreach': True}):
+        model = make(info)
+        options = TrainingOptions(
+            lr=0.1, optimizer=name, optimizer_options=told, weight_decay=0.1
+        )
+        parameters = list(model.parameters())
+        optimizer = make_optimizer(model, parameters, options)
+        torch.manual_seed(2)
+        for _ in range(3):
+            for p in parameters:
+                p.grad = torch.randn_like(p)
+            optimizer.step()
+        ends.append(parameters)
+        forms.append(bool(optimizer.defaults['fused']))
+    assert forms == [True, False, False]
+    for other in ends[1:]:
+        torch.testing.assert_close(other, ends[0])
+
+
+def test_fused_steps_go_with_clipping_in_mixed_precision(parts, tmp_path):
+    _, watch = watched(
+        parts,
+        tmp_path,
+        optimizer='SGD',
+        lr=1.0,
+        weight_decay=0.0,
+        embedding_l2=0.0,
+        gradient_clip_val=1e-4,
+        precision='bf16-mixed',
+        max_steps=1,
+    )
+    (optimizer,) = watch.trainer.optimizers
+    assert optimizer.defaults['fused']
+    before, after = make(parts[0].info), watch.trainer.lightning_module.model
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    moved = torch.cat([(p - q).flatten() for p, q in pairs])
+    assert 0 < moved.norm() < 1.01e-4
+
+
 def test_rate_is_that_of_the_model_unless_told():
     info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
     for model in (LR(info), FiGNN(info, 4), GraphFM(info, 4, 4)):
