@@ -121,6 +121,8 @@ def _tuple_product(
     x: Tensor,
     weight: Tensor | None,
     other: Tensor,
+    permutation: Tensor,
+    inverse: Tensor,
     shared: list[int],
     ptr: list[int],
     starts: list[int],
@@ -132,7 +134,9 @@ def _tuple_product(
         # The k-th shared member of every set:
         nodes = chain(*map(repeat, shared[k::num_shared], sizes))
         out = out * x.index_select(1, torch.tensor([*nodes], device=x.device))
-    return (out if weight is None else out * weight).sum(dim=-1).t()
+    if weight is not None:
+        out = out * weight.index_select(0, permutation)
+    return out.sum(dim=-1).index_select(1, inverse)
 
 
 _own = torch.ops.pyg_featgraph

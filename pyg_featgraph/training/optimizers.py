@@ -53,7 +53,7 @@ def make_optimizer(
         if fused:
             # Gradients of mixed precision are scaled back before they are
             # clipped, and not in the step:
-            parts[-1]._step_supports_amp_scaling = False
+            cast(Any, parts[-1])._step_supports_amp_scaling = False
     if tables:
         parts.append(RowWiseAdagrad(tables, lr=lr))
     return parts[0] if len(parts) == 1 else JointOptimizer(parts)

@@ -216,12 +216,12 @@ def tuple_inputs(order, size, d, weighted):
     some.append(some[0])
     plan = plan_tuples(some)
     weight = randn(len(some), d) if weighted else None
-    ordered = [some[i] for i in plan.permutation]
 
     def by_gathering(x, weight, *sets):
-        return gather_and_multiply(x, weight, ordered).t()
+        return gather_and_multiply(x, weight, some)
 
-    sets = plan.other, plan.shared, plan.ptr, plan.starts
+    order = (plan.other, plan.permutation, plan.inverse)
+    sets = *(v.to(DEVICE) for v in order), plan.shared, plan.ptr
     return by_gathering, [randn(size, 6, d), weight], sets
 
 
@@ -231,7 +231,6 @@ def tuple_inputs(order, size, d, weighted):
 )
 def test_tuple_product(order, size, d, weighted):
     by_gathering, inputs, sets = tuple_inputs(order, size, d, weighted)
-    sets = sets[0].to(DEVICE), *sets[1:]
     tensors = list(given(inputs, torch.double, d == 5))
     expected = by_gathering(*inputs)
     out = kernels.tuple_product.forward(*tensors, *sets)
@@ -284,7 +283,6 @@ def test_other_precisions(dtype):
         dtype,
     )
     by_gathering, inputs, sets = tuple_inputs(3, 3, 5, True)
-    sets = sets[0].to(DEVICE), *sets[1:]
     check(kernels.tuple_product, by_gathering, inputs, sets, dtype)
 
 

@@ -9,6 +9,7 @@ from loops import assert_same
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyg_featgraph.nn.kernels import plan_tuples, tuple_product
+from pyg_featgraph.nn.kernels.backend import VARIABLE
 
 pytestmark = pytest.mark.usefixtures('kernels')
 
@@ -25,6 +26,12 @@ def some(tuples, num):
     """A few of them in random order."""
     tuples = list(tuples)
     return [tuples[i] for i in torch.randperm(len(tuples))[:num]]
+
+
+def sets_of(plan):
+    """A plan as the operators take it."""
+    order = plan.other, plan.permutation, plan.inverse
+    return *order, plan.shared, plan.ptr, plan.starts
 
 
 @all_orders
@@ -66,8 +73,8 @@ def test_gradients_of_products(order):
 @pytest.mark.parametrize('size', [0, 4])
 def test_products_are_proper_operators(weighted, size):
     plan = plan_tuples([(0, 1, 2), (1, 2, 4), (0, 3, 4), (0, 1, 4)])
-    sets = plan.other, plan.shared, plan.ptr, plan.starts
-    x, grad = torch.randn(size, 5, 3), torch.randn(4, size)
+    sets = sets_of(plan)
+    x, grad = torch.randn(size, 5, 3), torch.randn(size, 4)
     weight = torch.randn(4, 3) if weighted else None
     torch.library.opcheck(
         kernel._tuple_product_backward, (grad, x, weight, *sets)
@@ -145,11 +152,11 @@ def test_the_last_chunk_of_a_group(order, weighted, consecutive, monkeypatch):
 @pytest.mark.parametrize('weighted', [True, False])
 def test_stays_in_single_precision_under_autocast(order, weighted):
     plan = plan_tuples(list(combinations(range(6), order)))
-    sets = plan.other, plan.shared, plan.ptr, plan.starts
+    sets = sets_of(plan)
     num = comb(6, order)
     x = torch.randn(SIZE, 6, CHANNELS).bfloat16()
     weight = torch.randn(num, CHANNELS) if weighted else None
-    grad = torch.randn(num, SIZE).bfloat16()
+    grad = torch.randn(SIZE, num).bfloat16()
     with torch.autocast('cpu', torch.bfloat16):
         out = kernel._tuple_product(x, weight, *sets)
         grads = kernel._tuple_product_backward(grad, x, weight, *sets)
@@ -182,6 +189,7 @@ class Largest(TorchDispatchMode):
 @all_orders
 @pytest.mark.parametrize('weighted', [True, False])
 def test_memory_does_not_grow_with_tuples(order, weighted, monkeypatch):
+    monkeypatch.setenv(VARIABLE, 'portable')
     buffers = []
     plain = kernel._buffer
 
@@ -196,9 +204,9 @@ def test_memory_does_not_grow_with_tuples(order, weighted, monkeypatch):
     for num in (1, 20, len(tuples)):
         chosen = some(tuples, num)
         plan = plan_tuples(chosen)
-        sets = plan.other, plan.shared, plan.ptr, plan.starts
+        sets = sets_of(plan)
         weight = torch.randn(num, d) if weighted else None
-        grad = torch.randn(num, size)
+        grad = torch.randn(size, num)
         with Largest() as largest:
             kernel._tuple_product._init_fn(x, weight, *sets)
             kernel._tuple_product_backward._init_fn(grad, x, weight, *sets)

@@ -134,7 +134,13 @@ class InteractionConv(HyperedgeConv, LazyModule):
         self.register_buffer('index', index, persistent=False)
         starts = range(0, size, _PART)
         self.parts = [slice(i, min(i + _PART, size)) for i in starts]
-        plans = [plan_tuples(tuples[part]) for part in self.parts]
+        sets = tuples
+        if function == 'outer':
+            # Each position of a tuple has a number for each field, all of
+            # which are nodes of their own:
+            order = self.order
+            sets = [[order * i + s for s, i in enumerate(q)] for q in tuples]
+        plans = [plan_tuples(sets[part]) for part in self.parts]
         self._groups = [(p.shared, p.ptr, p.starts) for p in plans]
         for name in ('other', 'permutation', 'inverse'):
             value = torch.cat([getattr(plan, name) for plan in plans])
@@ -302,14 +308,13 @@ class InteractionConv(HyperedgeConv, LazyModule):
             k (int): Of which of :obj:`parts`, slices of the interactions.
             weight (torch.Tensor, optional): The :obj:`weights` of these.
         """
-        part = self.parts[k]
+        orders = (self.other, self.permutation, self.inverse)
+        part = (v[self.parts[k]] for v in orders)
+        plan = TuplePlan(*self._groups[k], *part)
         if self.function == 'outer':
             assert weight is not None
-            out, index = x @ weight.t(), self.index[part]
-            factors = [out[:, index[:, s], s] for s in range(self.order)]
-            return torch.stack(factors).prod(dim=0)
-        orders = (self.other, self.permutation, self.inverse)
-        plan = TuplePlan(*self._groups[k], *(v[part] for v in orders))
+            factors = (x @ weight.t()).flatten(1).unsqueeze(2)
+            return tuple_product(factors, None, plan)
         if self.function == 'scalar':
             assert weight is not None
             return tuple_product(x, None, plan) * weight.squeeze(1)

@@ -107,12 +107,11 @@ def tuple_product(x: Tensor, weight: Tensor | None, plan: TuplePlan) -> Tensor:
     Returns:
         torch.Tensor: With shape :math:`(B, Q)`.
     """
-    if weight is not None:
-        weight = weight.index_select(0, plan.permutation)
+    order = plan.other, plan.permutation, plan.inverse
     out: Tensor = _tuple_product(
-        x, weight, plan.other, plan.shared, plan.ptr, plan.starts
+        x, weight, *order, plan.shared, plan.ptr, plan.starts
     )
-    return out.index_select(0, plan.inverse).t()
+    return out
 
 
 # A custom operator keeps the loop over groups out of compiled graphs:
@@ -121,14 +120,19 @@ def _tuple_product(
     x: Tensor,
     weight: Tensor | None,
     other: Tensor,
+    permutation: Tensor,
+    inverse: Tensor,
     shared: list[int],
     ptr: list[int],
     starts: list[int],
 ) -> Tensor:
     native = native_form('tuple_product', x)
     if native is not None:
-        return native.forward(x, weight, other, shared, ptr, starts)  # type: ignore[no-any-return]
+        sets = other, permutation, inverse, shared, ptr
+        return native.forward(x, weight, *sets)  # type: ignore[no-any-return]
     x = x.permute(1, 2, 0).contiguous()
+    if weight is not None:
+        weight = weight.index_select(0, permutation)
     out = x.new_empty(other.numel(), x.size(2))
     buffer = _buffer(x)
     for common, part, first in _pieces(x, shared, ptr, starts):
@@ -140,7 +144,7 @@ def _tuple_product(
         else:
             w = weight[part].unsqueeze(1)
             torch.bmm(w, terms, out=out[part].unsqueeze(1))
-    return out
+    return out.index_select(0, inverse).t().contiguous()
 
 
 @_tuple_product.register_fake
@@ -148,11 +152,13 @@ def _(
     x: Tensor,
     weight: Tensor | None,
     other: Tensor,
+    permutation: Tensor,
+    inverse: Tensor,
     shared: list[int],
     ptr: list[int],
     starts: list[int],
 ) -> Tensor:
-    return x.new_empty(other.numel(), x.size(0))
+    return x.new_empty(x.size(0), other.numel())
 
 
 @torch.library.custom_op(
@@ -163,17 +169,22 @@ def _tuple_product_backward(
     x: Tensor,
     weight: Tensor | None,
     other: Tensor,
+    permutation: Tensor,
+    inverse: Tensor,
     shared: list[int],
     ptr: list[int],
     starts: list[int],
 ) -> tuple[Tensor, Tensor]:
     native = native_form('tuple_product', x)
     if native is not None:
-        grads = native.backward(grad, x, weight, other, shared, ptr, starts)
-        return grads  # type: ignore[no-any-return]
+        sets = other, permutation, inverse, shared, ptr
+        return native.backward(grad, x, weight, *sets)  # type: ignore[no-any-return]
     x = x.permute(1, 2, 0).contiguous()
-    grad_x = torch.zeros_like(x)
-    grad_weight = x.new_zeros(0) if weight is None else torch.empty_like(weight)
+    grad = grad.t().index_select(0, permutation)
+    grad_x, grad_weight = torch.zeros_like(x), x.new_zeros(0)
+    if weight is not None:
+        weight = weight.index_select(0, permutation)
+        grad_weight = torch.empty_like(weight)
     buffer = _buffer(x)
     for common, part, first in _pieces(x, shared, ptr, starts):
         vectors = _others(x, other, part, first)
@@ -205,6 +216,8 @@ def _tuple_product_backward(
             grad_x.index_add_(0, other[part], terms)
         else:
             grad_x[first : first + terms.size(0)].add_(terms)
+    if weight is not None:
+        grad_weight = grad_weight.index_select(0, inverse)
     return grad_x.permute(2, 0, 1).contiguous(), grad_weight
 
 
@@ -214,28 +227,29 @@ def _(
     x: Tensor,
     weight: Tensor | None,
     other: Tensor,
+    permutation: Tensor,
+    inverse: Tensor,
     shared: list[int],
     ptr: list[int],
     starts: list[int],
 ) -> tuple[Tensor, Tensor]:
     return (
         torch.empty_like(x, memory_format=torch.contiguous_format),
-        x.new_empty(0) if weight is None else torch.empty_like(weight),
+        x.new_empty(0 if weight is None else weight.size()),
     )
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, other, *ctx.plan = inputs
-    ctx.save_for_backward(x, weight, other)
+    *tensors, ctx.shared, ctx.ptr, ctx.starts = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight, other = ctx.saved_tensors
+    x, weight, *order = ctx.saved_tensors
     grad_x, grad_weight = _tuple_product_backward(
-        grad, x, weight, other, *ctx.plan
+        grad, x, weight, *order, ctx.shared, ctx.ptr, ctx.starts
     )
-    out = None if weight is None else grad_weight
-    return grad_x, out, None, None, None, None
+    return grad_x, None if weight is None else grad_weight, *[None] * 6
 
 
 _tuple_product.register_autograd(_backward, setup_context=_setup_context)

@@ -6,6 +6,7 @@
 #include "selected_attention.h"
 #include "small_attention.h"
 #include "sum_softmax.h"
+#include "tuple_product.h"
 
 #define INT int64_t
 
@@ -143,5 +144,26 @@
                          grad_source, size, n, m, threads);                    \
   }
 
+#define SETS                                                                   \
+  const int64_t *shared, const int64_t *ptr, const int64_t *other,             \
+      const int64_t *place, INT count, INT groups, INT num_shared
+
+#define SET_KERNELS(T, NAME)                                                   \
+  extern "C" void tuple_product_##NAME(const T* x, const T* weight, SETS,      \
+                                       T* out, INT size, INT n, INT d,         \
+                                       INT threads) {                          \
+    const Sets sets{shared, ptr, other, place, count, groups, num_shared};     \
+    tuple_product(x, weight, sets, out, size, n, d, threads);                  \
+  }                                                                            \
+  extern "C" void tuple_product_backward_##NAME(                               \
+      const T* grad, const T* x, const T* weight, SETS, T* grad_x,             \
+      T* grad_weight, INT size, INT n, INT d, INT threads) {                   \
+    const Sets sets{shared, ptr, other, place, count, groups, num_shared};     \
+    tuple_product_backward(grad, x, weight, sets, grad_x, grad_weight, size,   \
+                           n, d, threads);                                     \
+  }
+
 KERNELS(float, f32)
 KERNELS(double, f64)
+SET_KERNELS(float, f32)
+SET_KERNELS(double, f64)

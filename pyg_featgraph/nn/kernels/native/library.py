@@ -41,7 +41,8 @@ def call(name: str, *args: Tensor | float | None) -> None:
     """
     # What is made contiguous has to live until the kernel has run:
     alive = [v.contiguous() if isinstance(v, Tensor) else v for v in args]
-    types = {v.dtype for v in alive if isinstance(v, Tensor)} - {torch.bool}
+    types = {v.dtype for v in alive if isinstance(v, Tensor)}
+    types -= {torch.bool, torch.int64}
     if len(types) != 1:
         raise TypeError(f'{name} needs tensors of one type (got {types})')
     kernels = library()

@@ -131,3 +131,20 @@ inline void transpose_padded(const T* in, int64_t rows, int64_t columns,
     std::fill(out + k * ld + rows, out + (k + 1) * ld, T(0));
   }
 }
+
+// The first so many numbers, the rest zero.
+template <typename T>
+inline V<T> load_first(const T* p, int64_t count) {
+  if (count >= Vector<T>::lanes) return load(p);
+  V<T> out = {};
+  std::memcpy(&out, p, count * sizeof(T));
+  return out;
+}
+
+template <typename T>
+inline void store_first(T* p, V<T> v, int64_t count) {
+  if (count >= Vector<T>::lanes)
+    store(p, v);
+  else
+    std::memcpy(p, &v, count * sizeof(T));
+}

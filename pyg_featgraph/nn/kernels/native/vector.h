@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #if defined(__AVX512DQ__)
 #include <immintrin.h>
@@ -110,6 +111,52 @@ inline T maximum(V<T> v) {
 template <typename T>
 inline T minimum(V<T> v) {
   return fold<T>(v, [](auto a, auto b) { return b < a ? b : a; });
+}
+
+// Of two vectors in a square of them, S apart, swaps the half of the first
+// that belongs to the second with that of the second.
+template <typename T, int S, int64_t... I>
+inline void swap_halves(V<T>& a, V<T>& b, std::integer_sequence<int64_t, I...>) {
+  constexpr int64_t L = sizeof...(I);
+#if defined(__clang__)
+  const V<T> low =
+      __builtin_shufflevector(a, b, (I & S ? L + I - S : I)...);
+  const V<T> high = __builtin_shufflevector(a, b, (I & S ? L + I : I + S)...);
+#else
+  const V<T> low = __builtin_shuffle(a, b, M<T>{(I & S ? L + I - S : I)...});
+  const V<T> high = __builtin_shuffle(a, b, M<T>{(I & S ? L + I : I + S)...});
+#endif
+  a = low, b = high;
+}
+
+template <typename T, int S>
+inline void swap_halves(V<T>& a, V<T>& b) {
+  swap_halves<T, S>(a, b,
+                    std::make_integer_sequence<int64_t, Vector<T>::lanes>());
+}
+
+// As many vectors as they have lanes, transposed in place.
+template <typename T, int S = Vector<T>::lanes / 2>
+inline void transpose_square(V<T>* v) {
+#pragma GCC unroll 16
+  for (int k = 0; k < Vector<T>::lanes; ++k)
+    if (!(k & S)) swap_halves<T, S>(v[k], v[k + S]);
+  if constexpr (S > 1) transpose_square<T, S / 2>(v);
+}
+
+// The sums over the lanes of as many vectors, each in a lane of the result.
+// Together they cost a fifth of what they would one by one.
+template <typename T, int S = Vector<T>::lanes / 2>
+inline V<T> sums(V<T>* v) {
+#pragma GCC unroll 8
+  for (int k = 0; k < S; ++k) {
+    swap_halves<T, S>(v[k], v[k + S]);
+    v[k] += v[k + S];
+  }
+  if constexpr (S > 1)
+    return sums<T, S / 2>(v);
+  else
+    return v[0];
 }
 
 // A bit for each lane that is true.

@@ -34,18 +34,19 @@ def forward(
     x: Tensor,
     weight: Tensor | None,
     other: Tensor,
+    permutation: Tensor,
+    inverse: Tensor,
     shared: list[int],
     ptr: list[int],
-    starts: list[int],
 ) -> Tensor:
     r"""As the operator behind
     :func:`~pyg_featgraph.nn.kernels.tuple_product`, with shape
-    :math:`(Q, B)`.
+    :math:`(B, Q)`.
     """
     size, n, d = x.size()
     num = other.numel()
-    out = x.new_empty(num, size)
-    sets = _members(other, shared, ptr)
+    out = x.new_empty(size, num)
+    sets = _members(other, inverse, shared, ptr)
     if out.numel() > 0:
         _forward[triton.cdiv(size, _ROWS), triton.cdiv(num, _SETS)](
             x.contiguous(),
@@ -68,16 +69,17 @@ def backward(
     x: Tensor,
     weight: Tensor | None,
     other: Tensor,
+    permutation: Tensor,
+    inverse: Tensor,
     shared: list[int],
     ptr: list[int],
-    starts: list[int],
 ) -> tuple[Tensor, Tensor]:
     r"""The gradients of :obj:`x` and :obj:`weight`, the latter empty if there
     is none.
     """
     size, n, d = x.size()
     num = other.numel()
-    sets = _members(other, shared, ptr)
+    sets = _members(other, inverse, shared, ptr)
     tiles = _tiles(x)
     grad, x = grad.contiguous(), x.contiguous()
     weight = None if weight is None else weight.contiguous()
@@ -124,12 +126,15 @@ def backward(
     return grad_x, grad_weight.sum(0).to(weight.dtype)
 
 
-def _members(other: Tensor, shared: list[int], ptr: list[int]) -> Tensor:
+def _members(
+    other: Tensor, inverse: Tensor, shared: list[int], ptr: list[int]
+) -> Tensor:
     # The members of each set, [Q, p]: those of its group and the other one.
     common = torch.tensor(shared).view(len(ptr) - 1, -1)
     count = torch.tensor([end - begin for begin, end in pairwise(ptr)])
     common = common.repeat_interleave(count, dim=0).to(other.device)
-    return torch.cat([common, other.unsqueeze(1)], dim=1).int()
+    members = torch.cat([common, other.unsqueeze(1)], dim=1).int()
+    return members.index_select(0, inverse)
 
 
 def _tiles(x: Tensor) -> dict[str, Any]:
@@ -195,7 +200,7 @@ def _forward(
             w = tl.load(weight + where, mask=mask, other=0).to(SUM)
             terms *= w[None, :, :]
         summed += tl.sum(terms, axis=2)
-    where = q.to(tl.int64)[None, :] * size + b[:, None]
+    where = b.to(tl.int64)[:, None] * num + q[None, :]
     mask = (b < size)[:, None] & (q < num)[None, :]
     tl.store(out + where, summed, mask=mask)
 
@@ -227,7 +232,8 @@ def _backward_nodes(
     summed = tl.zeros((ROWS, C), SUM)
     for place in range(tl.load(begin + node), tl.load(begin + node + 1)):
         q = tl.load(set_of + place)
-        g = tl.load(grad + q * size + b, mask=b < size, other=0).to(SUM)
+        where = b.to(tl.int64) * num + q
+        g = tl.load(grad + where, mask=b < size, other=0).to(SUM)
         term = tl.broadcast_to(g[:, None], (ROWS, C))
         if weight is not None:
             w = tl.load(weight + q * d + c, mask=c < d, other=0).to(SUM)
@@ -264,7 +270,7 @@ def _backward_weight(
     for start in range(group * ROWS, size, tl.num_programs(0) * ROWS):
         b = start + tl.arange(0, ROWS)
         terms = _products(x, sets, b, q, c, size, n, d, num, MEMBERS, SUM)
-        where = q.to(tl.int64)[None, :] * size + b[:, None]
+        where = b.to(tl.int64)[:, None] * num + q[None, :]
         mask = (b < size)[:, None] & (q < num)[None, :]
         g = tl.load(grad + where, mask=mask, other=0).to(SUM)
         summed += tl.sum(terms * g[:, :, None], axis=0)
