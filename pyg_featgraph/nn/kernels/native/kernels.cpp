@@ -2,6 +2,7 @@
 // contiguous, and those that are left out are null.
 #include "field_product.h"
 #include "gru_step.h"
+#include "induced_set.h"
 #include "row_product.h"
 #include "selected_attention.h"
 #include "small_attention.h"
@@ -83,6 +84,21 @@
     gru_step_backward(grad, in, h, weight_ih, weight_hh, bias_ih, bias_hh,     \
                       grad_in, grad_h, grad_weight_ih, grad_weight_hh,         \
                       grad_bias_ih, grad_bias_hh, size, d, threads);           \
+  }                                                                            \
+  extern "C" void induced_set_attention_##NAME(                                \
+      const T* x, const T* weight, const T* query, const T* bounds, T* out,    \
+      INT size, INT n, INT d, INT sets, INT count, INT threads) {              \
+    induced_set_attention(x, weight, query, bounds, out, size, n, d, sets,     \
+                          count, threads);                                     \
+  }                                                                            \
+  extern "C" void induced_set_attention_backward_##NAME(                       \
+      const T* grad, const T* x, const T* weight, const T* query,              \
+      const T* bounds, T* grad_x, T* grad_weight, T* grad_query,               \
+      T* grad_bounds, INT size, INT n, INT d, INT sets, INT count,             \
+      INT threads) {                                                           \
+    induced_set_attention_backward(grad, x, weight, query, bounds, grad_x,     \
+                                   grad_weight, grad_query, grad_bounds, size, \
+                                   n, d, sets, count, threads);                \
   }                                                                            \
   extern "C" void row_product_##NAME(const T* weight, const T* x, T* out,      \
                                      INT shared, INT size, INT n, INT m,       \
