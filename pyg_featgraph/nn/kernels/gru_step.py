@@ -106,7 +106,7 @@ def _gru_step_backward(
     if native is not None:
         gru = weight_ih, weight_hh, bias_ih, bias_hh
         return native.backward(grad, x, state, *gru)  # type: ignore[no-any-return]
-    d = x.size(1)
+    grad, d = grad.contiguous(), x.size(1)
     by_input, by_state = (
         F.linear(v, weight, bias)
         for v, weight, bias in (

@@ -1,0 +1,161 @@
+"""The kernels of recurrent steps and of edges against plain loops."""
+
+from importlib import import_module
+
+import pytest
+import torch
+from loops import assert_same, randn
+from operator_checks import assert_proper, assert_single_precision
+
+pytestmark = pytest.mark.usefixtures('kernels')
+
+# The modules, whose functions have the same names:
+gru, rows, edges = (
+    import_module(f'pyg_featgraph.nn.kernels.{name}')
+    for name in ('gru_step', 'row_product', 'sum_softmax')
+)
+
+
+def gru_by_loops(x, state, first, w_i, w_h, b_i, b_h):
+    d = x.size(1)
+    out = []
+    for a, h, residual in zip(x, state, first, strict=True):
+        new = []
+        for k in range(d):
+            reset, update, candidate = k, d + k, 2 * d + k
+            z_r, z_u = (
+                w_i[g] @ a + b_i[g] + w_h[g] @ h + b_h[g]
+                for g in (reset, update)
+            )
+            r, u = 1 / (1 + (-z_r).exp()), 1 / (1 + (-z_u).exp())
+            inner = w_h[candidate] @ h + b_h[candidate]
+            c = (w_i[candidate] @ a + b_i[candidate] + r * inner).tanh()
+            new.append((1 - u) * c + u * h[k] + residual[k])
+        out.append(torch.stack(new))
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize(('size', 'd'), [(1, 1), (2, 8), (3, 17), (70, 3)])
+def test_gru_step(size, d):
+    inputs = [randn(size, d) for _ in range(3)]
+    inputs += [randn(3 * d, d), randn(3 * d, d), randn(3 * d), randn(3 * d)]
+    expected = gru_by_loops(*inputs)
+    assert_same(expected, [gru.gru_step(*inputs)], inputs)
+
+
+def test_gru_step_with_gates_that_are_shut():
+    """As far as numbers go, without NaN; and a NaN is seen."""
+    inputs = [torch.randn(40, 5) for _ in range(3)]
+    inputs += [torch.randn(15, 5), torch.randn(15, 5)]
+    inputs += [torch.randn(15), torch.randn(15)]
+    for scale in (1e4, -1e4):
+        inputs[5] = torch.full((15,), scale)
+        leaves = [v.clone().requires_grad_() for v in inputs]
+        out = gru.gru_step(*leaves)
+        # The state is kept, or is the candidate at its end:
+        kept = inputs[1] if scale > 0 else torch.full((40, 5), -1.0)
+        torch.testing.assert_close(out, kept + inputs[2])
+        out.sum().backward()
+        for v in leaves:
+            assert v.grad.isfinite().all()
+    inputs[0][3, 2] = torch.nan
+    inputs[5] = torch.zeros(15)
+    missing = gru.gru_step(*inputs).isnan()
+    assert missing[3].all()
+    assert missing.sum() == 5
+
+
+@pytest.mark.parametrize(
+    ('size', 'n', 'm', 'd'),
+    [(1, 1, 1, 1), (70, 2, 3, 8), (2, 17, 9, 17), (3, 2, 17, 3), (1, 3, 2, 8)],
+)
+def test_row_product(size, n, m, d):
+    x = randn(size, m, d)
+    for weight in (randn(size, n, m), randn(n, m)):
+        each = weight.expand(size, n, m)
+        expected = torch.stack(
+            [
+                torch.stack(
+                    [
+                        sum(each[b, i, j] * x[b, j] for j in range(m))
+                        for i in range(n)
+                    ]
+                )
+                for b in range(size)
+            ]
+        )
+        assert_same(expected, [rows.row_product(weight, x)], [weight, x])
+
+
+def softmax_by_loops(target, source, keep, slope):
+    (size, n), m = target.size(), source.size(1)
+    out = []
+    for b in range(size):
+        for i in range(n):
+            exp = [target.new_zeros(())] * m
+            for j in range(m):
+                if keep is None or keep[b, i, j]:
+                    z = target[b, i] + source[b, j]
+                    exp[j] = (z if z > 0 else slope * z).exp()
+            total = sum(exp)
+            out += [e / total if total > 0 else e for e in exp]
+    return torch.stack(out).view(size, n, m)
+
+
+@pytest.mark.parametrize(
+    ('size', 'n', 'm'), [(1, 1, 1), (3, 2, 5), (1, 17, 17), (3, 9, 2)]
+)
+def test_sum_softmax(size, n, m):
+    inputs = [randn(size, n), randn(size, m)]
+    some = torch.rand(size, n, m) < 0.6
+    some[:, -1] = True
+    some[:, : n - 1 : 2] = False  # Targets without sources.
+    for keep in (None, some, some[:1]):
+        for slope in (0.2, 0.0):
+            shared = None if keep is None else keep.expand(size, n, m)
+            expected = softmax_by_loops(*inputs, shared, slope)
+            out = edges.sum_softmax(*inputs, keep, slope)
+            assert_same(expected, [out], inputs)
+
+
+def test_sum_softmax_far_from_zero():
+    source = torch.tensor([[0.0, 50.0, 100.0]])
+    for shift in (-1e4, 0.0, 1e4):
+        out = edges.sum_softmax(
+            torch.full((1, 2), shift), source, None, 1.0
+        )
+        expected = (shift + source).double().softmax(1).float()
+        torch.testing.assert_close(out, expected.expand(1, 2, 3))
+    source[0, 1] = torch.nan
+    assert edges.sum_softmax(torch.zeros(1, 2), source, None, 1.0).isnan().all()
+
+
+def operators():
+    """Each operator and its backward, the inputs of it and, after a gradient
+    of a given size, those of its backward.
+    """
+    d = 3
+    nodes = tuple(torch.randn(3, 7, d))
+    weights = torch.randn(9, d), torch.randn(9, d)
+    weights += torch.randn(9), torch.randn(9)
+    ops = gru._gru_step, gru._gru_step_backward
+    yield *ops, (*nodes, *weights), (7, d), (*nodes[:2], *weights)
+    ops = rows._row_product, rows._row_product_backward
+    for size in ((3, 5, 4), (5, 4)):
+        given = torch.rand(size), torch.randn(3, 4, d)
+        yield *ops, given, (3, 5, d), given
+    ops = edges._sum_softmax, edges._sum_softmax_backward
+    scores, keep = (torch.randn(3, 5), torch.randn(3, 4)), torch.rand(1, 5, 4)
+    for mask in (None, keep < 0.6):
+        given = *scores, mask, 0.2
+        yield *ops, given, (3, 5, 4), (ops[0](*given), *scores, 0.2)
+
+
+@pytest.mark.parametrize('number', range(5))
+def test_are_proper_operators(number):
+    assert_proper(*list(operators())[number])
+
+
+@pytest.mark.parametrize('number', range(5))
+def test_stay_in_single_precision_under_autocast(number):
+    assert_single_precision(*list(operators())[number])
