@@ -1,7 +1,7 @@
 import pytest
 import torch
 from kernel_loops import sets_by_loops
-from loops import assert_same
+from loops import assert_same, randn
 
 from pyg_featgraph.nn.kernels import induced_set as kernel
 from pyg_featgraph.nn.kernels import induced_set_attention
@@ -38,6 +38,23 @@ def test_chunks(rows, sizes, monkeypatch):
         got = torch.autograd.grad(out[b].sum(), inputs, retain_graph=True)
         for one, two in zip(got, want, strict=True):
             torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize(
+    ('size', 'n', 'd', 'sets', 'queries'),
+    [(70, 2, 1, 3, 8), (2, 17, 17, 1, 9), (1, 1, 8, 2, 1), (3, 9, 5, 2, 20)],
+)
+def test_sizes(size, n, d, sets, queries):
+    """Several blocks of rows, and what fills no vector or more than one."""
+    x, weight = randn(size, n, d), torch.randn(size, n, sets).double().relu()
+    query, threshold = randn(sets, queries, d), torch.rand(n, sets, queries)
+    inputs = [x, weight, query, threshold.double() * 0.1]
+    inputs[1:] = [v.detach().requires_grad_() for v in inputs[1:]]
+    x, weight, query, threshold = inputs
+    member = weight.unsqueeze(3) * x.unsqueeze(2)
+    score = torch.einsum('bjsd,sed->bjse', member, query) - threshold
+    expected = torch.einsum('bjse,bjsd->bsed', score.relu(), member)
+    assert_same(expected, [induced_set_attention(*inputs)], inputs)
 
 
 def test_stays_in_single_precision_under_autocast():

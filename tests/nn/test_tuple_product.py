@@ -56,6 +56,26 @@ def test_products_of_tuples(order, num, weighted, vectors, monkeypatch):
     assert_same(gather_and_multiply(x, weight, tuples), [out], inputs)
 
 
+@pytest.mark.parametrize('weighted', [True, False])
+@pytest.mark.parametrize(
+    ('size', 'n', 'order', 'channels'),
+    [(70, 3, 2, 1), (33, 5, 3, 17), (1, 2, 2, 8), (3, 90, 2, 2), (40, 6, 4, 5)],
+)
+def test_products_of_all_tuples(size, n, order, channels, weighted):
+    """Several blocks of rows, dimensions that fill no vector, and a group of
+    more sets than are taken at a time; in any order or as they are.
+    """
+    tuples = list(combinations(range(n), order))
+    x = torch.randn(size, n, channels, dtype=torch.double, requires_grad=True)
+    for chosen in (tuples, some(tuples, len(tuples))):
+        weight, inputs = None, [x]
+        if weighted:
+            weight = torch.randn(len(chosen), channels, dtype=torch.double)
+            inputs.append(weight.requires_grad_())
+        out = tuple_product(x, weight, plan_tuples(chosen))
+        assert_same(gather_and_multiply(x, weight, chosen), [out], inputs)
+
+
 @all_orders
 def test_gradients_of_products(order):
     tuples = some(combinations(range(5), order), 4)
