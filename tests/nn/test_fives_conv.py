@@ -192,7 +192,7 @@ def test_hard_edges_take_no_gradient(table):
     model = FIVES(table.info, 4, mode='hard')
     model.loss(table[:32]).backward()
     assert model.adjacency.weight.grad is None
-    assert all(p.grad is not None for p in model.conv.parameters())
+    assert all(p.grad is not None for p in model.message.parameters())
 
 
 def test_loss_and_prediction_are_means_over_the_heads(table):

@@ -30,7 +30,8 @@ class FIVESConv(FieldConv):
     embeddings as well. The weights are usually those of
     :class:`~pyg_featgraph.nn.AdjacencyTensor`, the same for all rows. The
     paper shares :math:`\mathbf{W}_j` between all layers: use one instance for
-    all.
+    all, or, so that it is computed once, one without it behind a
+    :class:`~pyg_featgraph.nn.FieldLinear`.
 
     Since a soft :math:`w_{ij}` is divided by its sum, equally small weights
     act as the mean of everything; :obj:`normalize=False` does not divide.
@@ -44,6 +45,9 @@ class FIVESConv(FieldConv):
         edge (FieldEdge, optional): The module that gives the edges weights,
             from sources and targets. (default: all edges are alike)
         normalize (bool, optional): If set to :obj:`False`, :math:`Z_i = 1`.
+            (default: :obj:`True`)
+        transform (bool, optional): If set to :obj:`False`, there is no
+            :math:`\mathbf{W}_j`: the sources are what is summed up.
             (default: :obj:`True`)
         **kwargs (optional): Additional arguments of
             :class:`torch_geometric.nn.conv.MessagePassing`.
@@ -67,18 +71,22 @@ class FIVESConv(FieldConv):
         num_fields: int | None = None,
         edge: FieldEdge | None = None,
         normalize: bool = True,
+        transform: bool = True,
         **kwargs: typing.Any,
     ) -> None:
         super().__init__(edge, **kwargs)
         self.num_fields = num_fields
         self.normalize = normalize
-        self.lin = FieldLinear(channels, channels, num_fields, bias=False)
+        self.in_channels = channels
+        self.lin = None
+        if transform:
+            self.lin = FieldLinear(channels, channels, num_fields, bias=False)
         self.reset_parameters()
 
     @property
     def channels(self) -> int:
         r"""Size of each node vector."""
-        return self.lin.in_channels
+        return self.in_channels if self.lin is None else self.lin.in_channels
 
     def convolve(
         self, x: Pair, links: Links, field: Fields
@@ -90,7 +98,8 @@ class FIVESConv(FieldConv):
             # All sources are there: to scale weights costs less than outputs.
             total = weight.sum(dim=-1, keepdim=True)
             weight, is_scaled = weight / _positive(total), True
-        out = self.spread(self.lin(x[0], field[0]), links, weight)
+        message = x[0] if self.lin is None else self.lin(x[0], field[0])
+        out = self.spread(message, links, weight)
         if not is_scaled:
             ones = x[0].new_ones(*x[0].size()[:-1], 1)
             total = _positive(self.spread(ones, links, weight))

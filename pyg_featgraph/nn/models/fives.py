@@ -14,6 +14,7 @@ from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.interactions import InteractionSet
 from pyg_featgraph.nn.config import Rule, at_least, one_of
 from pyg_featgraph.nn.conv import FIVESConv
+from pyg_featgraph.nn.dense.field_linear import FieldLinear
 from pyg_featgraph.nn.dense.member_linear import MemberLinear
 from pyg_featgraph.nn.edge import (
     AdjacencyTensor,
@@ -141,7 +142,11 @@ class FIVES(FieldModel):
             self.edges.extend(
                 make_edge(edge, embedding_dim, n) for _ in range(max_order - 1)
             )
-        self.conv = FIVESConv(embedding_dim, n, normalize=normalize)
+        # The transformation that all layers share, once for all of them:
+        self.message = FieldLinear(embedding_dim, embedding_dim, n, bias=False)
+        self.conv = FIVESConv(
+            embedding_dim, n, normalize=normalize, transform=False
+        )
         #: One for each order.
         self.lins: Any = torch.nn.ModuleList(
             MemberLinear(n * embedding_dim, self.head.out_channels, members)
@@ -187,14 +192,14 @@ class FIVES(FieldModel):
         return torch.stack([self.merge(out) for out in outs])
 
     def _orders(self, nodes: Nodes) -> Tensor:
-        (source,) = nodes.x
+        (out,) = nodes.x
+        message, logits = self.message(out, nodes.field), []
         nodes = nodes.with_self_loops()
         weights = self._weights(nodes)
-        out, logits = source, []
         for k, lin in enumerate(self.lins):
             if k > 0:
                 out = self.conv(
-                    (source, out),
+                    (message, out),
                     nodes.edge_index,
                     weights[k - 1],
                     nodes.field,
