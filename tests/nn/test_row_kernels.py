@@ -121,9 +121,7 @@ def test_sum_softmax(size, n, m):
 def test_sum_softmax_far_from_zero():
     source = torch.tensor([[0.0, 50.0, 100.0]])
     for shift in (-1e4, 0.0, 1e4):
-        out = edges.sum_softmax(
-            torch.full((1, 2), shift), source, None, 1.0
-        )
+        out = edges.sum_softmax(torch.full((1, 2), shift), source, None, 1.0)
         expected = (shift + source).double().softmax(1).float()
         torch.testing.assert_close(out, expected.expand(1, 2, 3))
     source[0, 1] = torch.nan

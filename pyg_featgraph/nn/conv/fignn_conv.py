@@ -145,8 +145,8 @@ class FiGNNConv(FieldConv, LazyModule):
             message = self.lin_out[k](source, field[0])
             out = self.spread(message, links, links.weight)
             out = self.lin_in[k](out, field[1])
-            nodes = (v.flatten(0, -2) for v in (out, h, x[1]))
-            h = gru_step(*nodes, *gru).view_as(x[1])
+            h, first = h.flatten(0, -2), x[1].flatten(0, -2)
+            h = gru_step(out.flatten(0, -2), h, first, *gru).view_as(x[1])
             source = h if x[0] is x[1] else source
         return h, links.weight
 

@@ -101,9 +101,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _backward(ctx: Any, grad: Tensor) -> Any:
-    grads = _sum_softmax_backward(
-        grad, *ctx.saved_tensors, ctx.negative_slope
-    )
+    grads = _sum_softmax_backward(grad, *ctx.saved_tensors, ctx.negative_slope)
     return *grads, None, None
 
 
