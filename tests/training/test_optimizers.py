@@ -113,7 +113,12 @@ def test_rate_is_that_of_the_model_unless_told():
 
 def test_penalty_is_that_of_the_model_unless_told():
     info = FieldInfo(('a', 'b'), (3, 4), (1, 1), ('categorical',) * 2)
-    for model, l2 in ((LR(info), 1.0), (FeatNet(info, 4, 2, 2), 0.0)):
+    penalties = [
+        (FM(info), 1.0),
+        (LR(info), 0.3),
+        (FeatNet(info, 4, 2, 2), 0.0),
+    ]
+    for model, l2 in penalties:
         assert FieldModule(model).options.embedding_l2 == l2
         told = FieldModule(model, TrainingOptions(embedding_l2=3.0))
         assert told.options.embedding_l2 == 3.0

@@ -41,6 +41,9 @@ class LR(FieldModel):
     """
 
     rules: ClassVar[Mapping[str, Rule]] = {'shrinkage': at_least(0, float)}
+    # Where a few rows of an id are all alike, its weight is to be large, and
+    # nothing beside it says the same:
+    embedding_l2: ClassVar[float] = 0.3
 
     def __init__(
         self,
