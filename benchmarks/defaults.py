@@ -69,16 +69,20 @@ def _parts(root, name, seed):
     return table, encode(table)
 
 
-def compute(root, name, model, factors, seed):
+def settings_of(model, factors=(1.0, 1.0)):
+    """The defaults of a model, or some around them."""
+    cls = getattr(nn, model)
+    return {
+        'lr': round(cls.lr * factors[0], 6),
+        'embedding_l2': round(cls.embedding_l2 * factors[1], 6),
+    }
+
+
+def compute(root, name, model, settings, seed):
     """A fit with some settings, as a row of the output."""
     table, parts = _parts(root, name, seed)
-    cls = getattr(nn, model)
-    settings = {
-        'lr': cls.lr * factors[0],
-        'embedding_l2': cls.embedding_l2 * factors[1],
-    }
     torch.manual_seed(seed)
-    made = cls(parts[0].info, head=head_of(table))
+    made = getattr(nn, model)(parts[0].info, head=head_of(table))
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         options = {**TRAINER, **settings}
@@ -87,8 +91,7 @@ def compute(root, name, model, factors, seed):
     losses = [row['valid_loss'] for row in result.history]
     predicted = [predict(made, x).double().numpy() for x in parts[1:]]
     return {
-        **{'table': name, 'model': model, 'factors': factors, 'seed': seed},
-        **settings,
+        **{'table': name, 'model': model, 'seed': seed, **settings},
         'valid': tasks.metrics(table.task, valid, predicted[0]),
         'test': tasks.metrics(table.task, test, predicted[1]),
         'valid losses': losses,
@@ -109,18 +112,20 @@ def run(args):
     for factors, name, model in product(
         FACTORS[: args.settings], args.tables, args.models
     ):
-        without = factors[1] != 1 and getattr(nn, model).embedding_l2 == 0
-        key = (name, model, *factors, args.seed)
-        if without or key in done:
+        settings = settings_of(model, factors)
+        key = (name, model, args.seed, *settings.values())
+        if key in done:
             continue
-        row = compute(args.root, name, model, factors, args.seed)
+        done.add(key)  # A model without a penalty has none to be changed.
+        row = compute(args.root, name, model, settings, args.seed)
         with args.output.open('a') as file:
             file.write(json.dumps(row) + '\n')
         print(*key, f'{row["test"]["auc"]:.4f}', file=sys.stderr, flush=True)
 
 
 def _key(row):
-    return (row['table'], row['model'], *row['factors'], row['seed'])
+    names = ('table', 'model', 'seed', 'lr', 'embedding_l2')
+    return tuple(row[name] for name in names)
 
 
 def report(rows):
@@ -128,16 +133,19 @@ def report(rows):
     settings with the lowest validation loss.
     """
     groups = {}
+    order = [*product(TABLES, MODELS)]
+    rows = [row for row in rows if (row['table'], row['model']) in order]
+    rows.sort(key=lambda row: order.index((row['table'], row['model'])))
     for row in rows:
         group = groups.setdefault((row['table'], row['model']), {})
-        group[tuple(row['factors'])] = row
+        group[row['lr'], row['embedding_l2']] = row
     lines = [
         '| table | model | defaults | chosen | behind | settings | rate | '
         'penalty | epochs |',
         '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
     ]
     for (name, model), group in groups.items():
-        default = group.get((1.0, 1.0))
+        default = group.get(tuple(settings_of(model).values()))
         if default is None:
             continue
         best = min(group.values(), key=lambda row: row['valid']['log loss'])
