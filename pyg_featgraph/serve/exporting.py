@@ -11,12 +11,13 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyg_featgraph import __version__
+from pyg_featgraph.crossing import CrossFeatures
 from pyg_featgraph.data import FieldBatch, FieldEncoder
 from pyg_featgraph.errors import DataError, require
 from pyg_featgraph.files import replacing_folder, write_json
@@ -24,9 +25,6 @@ from pyg_featgraph.nn import BinaryHead, FieldModel, MulticlassHead
 from pyg_featgraph.serve import scorer
 from pyg_featgraph.serve.decompositions import Decomposed
 from pyg_featgraph.serve.scorer.scorer import VERSION, digest
-
-if TYPE_CHECKING:
-    from pyg_featgraph.crossing import CrossFeatures
 
 FORMATS = ('onnx', 'pt2')
 # Weights beyond go into a file next to the graph, which may have 2 GB at most:
