@@ -251,9 +251,9 @@ class _Pool:
         size = 2 * (-(-table.window // self.block_rows) + 1)
         self.size = max(1, min(size, len(spans)))
         num_rows = self.size * self.block_rows
-        self.index = torch.zeros(num_rows, info.num_slots, dtype=torch.int32)
-        self.value = torch.zeros(num_rows, info.num_slots)
-        self.extras = {k: torch.zeros(num_rows) for k in table._extras}
+        self.index = torch.empty(num_rows, info.num_slots, dtype=torch.int32)
+        self.value = torch.empty(num_rows, info.num_slots)
+        self.extras = {k: torch.empty(num_rows) for k in table._extras}
         # Where each block stands, which one stands there, and its last use:
         self.place = np.full(len(spans), -1)
         self.holds = np.full(self.size, -1)
