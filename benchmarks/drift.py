@@ -1,6 +1,7 @@
 """A click log whose users and items change from day to day: an encoder and a
-model that go on from day to day, against both made anew on all days so far, and
-against those of the first day. Each is measured on the next day.
+model that go on from day to day, with the rows of the last day or of the last
+two, against both made anew on all days so far, and against those of the first
+day. Each is measured on the next day.
 
     python benchmarks/drift.py --rows 40000 --days 5
 """
@@ -83,7 +84,7 @@ def auc(model, encoder, df):
 
 
 def run(args, seed, folder):
-    days = [day(i, args.rows, seed) for i in range(args.days + 1)]
+    days = [day(i, args.rows, seed, args.users) for i in range(args.days + 1)]
 
     def make(df, keep_rare=False):
         torch.manual_seed(seed)
@@ -93,24 +94,23 @@ def run(args, seed, folder):
         return model, encoder
 
     first = make(days[0])
-    model, encoder = make(days[0], keep_rare=True)
+    going_on = {n: make(days[0], keep_rare=True) for n in (1, 2)}
     rows = []
     for i in range(1, args.days):
-        reused = encoder.update(days[i])
-        model.grow(encoder.info, reused)
-        train(model, encoder, days[i], folder, seed)
+        found = {'first day': auc(*first, days[i + 1])}
         refit = make(pd.concat(days[: i + 1], ignore_index=True))
-        found = {
-            'first day': auc(*first, days[i + 1]),
-            'update and grow': auc(model, encoder, days[i + 1]),
-            'refit on all days': auc(*refit, days[i + 1]),
-        }
-        found['difference'] = (
-            found['update and grow'] - found['refit on all days']
-        )
-        names = {k: f'{x:.4f}' for k, x in found.items()}
-        rows.append({'seed': seed, 'days': i + 1, **names})
-        rows[-1]['ids'] = encoder.info.num_embeddings
+        found['refit'] = auc(*refit, days[i + 1])
+        for n, (model, encoder) in going_on.items():
+            reused = encoder.update(days[i])
+            model.grow(encoder.info, reused)
+            last = pd.concat(days[i + 1 - n : i + 1], ignore_index=True)
+            train(model, encoder, last, folder, seed)
+            name = 'last day' if n == 1 else f'last {n} days'
+            found[name] = auc(model, encoder, days[i + 1])
+            found[f'{name} - refit'] = found[name] - found['refit']
+        shown = {k: f'{x:.4f}' for k, x in found.items()}
+        ids = going_on[1][1].info.num_embeddings
+        rows.append({'seed': seed, 'days': i + 1, **shown, 'ids': ids})
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
@@ -119,6 +119,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--rows', type=int, default=40_000, help='of a day')
     parser.add_argument('--days', type=int, default=5)
+    parser.add_argument('--users', type=int, default=4000)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--json')
     args = parser.parse_args()

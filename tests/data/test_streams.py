@@ -20,6 +20,7 @@ from pyg_featgraph.data import (
 )
 from pyg_featgraph.datasets import Criteo, PlantedInteractions
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.serve.scorer.crosses import make_codec
 
 
 @pytest.fixture(autouse=True)
@@ -367,6 +368,11 @@ def test_hashed_fields(tmp_path):
     assert torch.equal(table.slot_index, encoder.transform(new).slot_index)
     assert (table.slot_index[:2] == ids[-2]).all()
     assert table.slot_index[3] == ids[1]
+    # Where a model is served, too:
+    scorer = make_codec(again.codecs[0].describe(), 0)
+    found = [scorer.one(x)[0][0] for x in new['x']]
+    assert found == table.slot_index.ravel().tolist()
+    assert scorer.one(None)[0] == [0]
     for options in (
         {'kind': 'categorical', 'min_count': 2},
         {'kind': 'numeric'},
@@ -374,6 +380,22 @@ def test_hashed_fields(tmp_path):
     ):
         with pytest.raises(ValueError, match="'hash_size' is a number of ids"):
             Field('x', **{'hash_size': 5, **options})
+
+
+def test_hashed_members_of_lists():
+    df = pd.DataFrame({'x': ['a|b', 'c', None, 'a|nan|d']})
+    field = Field('x', 'multi', hash_size=50)
+    encoder = FieldEncoder(FieldSchema((field,))).fit(df)
+    assert encoder.info.sizes == (52,)
+    assert encoder.codecs[0].missing == 0.25
+    table = encoder.transform(df)
+    one = encoder.transform(pd.DataFrame({'x': ['a', 'b', 'd']})).slot_index
+    assert table.slot_index[0].tolist() == [one[0, 0], one[1, 0]]
+    assert table.slot_index[3].tolist() == [one[0, 0], one[2, 0]]
+    scorer = make_codec(encoder.codecs[0].describe(), 0)
+    for text, ids in zip(df['x'], table.slot_index.tolist(), strict=True):
+        text = None if pd.isna(text) else text
+        assert [*scorer.one(text)[0]] == ids
 
 
 def test_hashes_do_not_change():
