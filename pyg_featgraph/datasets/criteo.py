@@ -2,6 +2,7 @@ r"""Criteo: which display advertisements are clicked."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,13 @@ class Criteo(TableDataset):
     def _sources(self, split: str | None) -> list[tuple[Path, TextFormat]]:
         return [(path, self._format(path)) for path in self._paths()]
 
-    def _paths(self) -> list[Path]:
-        if self.root.is_file():
-            return [self.root]
-        train = find_file(self.root, 'train.txt')
-        if train is not None:
-            return [train]
+    def _paths(self, chosen: Sequence[int] | None = None) -> list[Path]:
+        if chosen is None:
+            if self.root.is_file():
+                return [self.root]
+            train = find_file(self.root, 'train.txt')
+            if train is not None:
+                return [train]
         days = {
             # A day may lie there plain and compressed:
             int(path.stem[4:]): path
@@ -69,13 +71,26 @@ class Criteo(TableDataset):
                 f"Neither train.txt nor day_* is in '{self.root}'. "
                 + self._where_to_get()
             )
-        return [days[day] for day in sorted(days)]
+        absent = sorted({*(chosen or ())} - {*days})
+        if absent:
+            raise DataError(
+                f"There are no days {absent} in '{self.root}', but "
+                f'{sorted(days)}'
+            )
+        return [days[day] for day in sorted(days if chosen is None else chosen)]
 
-    def files(self) -> RowFiles:
+    def files(self, days: Sequence[int] | None = None) -> RowFiles:
         r"""The files as they are, to be encoded at full speed: faster than the
         rows of :meth:`chunks`, since lines are not looked at one by one.
+
+        Args:
+            days (list of int, optional): The numbers of files :obj:`day_*`.
+                (default: all files)
+
+        Raises:
+            DataError: If there are no such files.
         """
-        paths = self._paths()
+        paths = self._paths(days)
         text = self._format(paths[0])
         return RowFiles(
             paths,

@@ -138,7 +138,10 @@ def test_text_of_criteo(tmp_path):
         encoder = FieldEncoder(schema).fit(source)
         folder = tmp_path / type(source).__name__
         same_without_weights(encoder.transform(source, folder), memory, df)
-        assert [x.name for x in data.files().paths][-1] == 'day_10'
+    assert [x.name for x in data.files().paths] == ['day_1', 'day_2', 'day_10']
+    assert [x.name for x in data.files([10, 1]).paths] == ['day_1', 'day_10']
+    with pytest.raises(DataError, match=r'no days \[3\] in .*\[1, 2, 10\]'):
+        data.files([2, 3])
 
 
 def same_without_weights(table, encoder, df):
