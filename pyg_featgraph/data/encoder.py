@@ -3,7 +3,8 @@ r"""From a DataFrame to an encoded table."""
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from collections.abc import Generator
+from contextlib import closing, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,10 +24,9 @@ from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.data.labels import LabelCodec, read_column, read_weights
 from pyg_featgraph.data.schema import FieldSchema
 from pyg_featgraph.data.shards import (
-    MANIFEST,
     Arrays,
     Layout,
-    ShardWriter,
+    write_shards,
 )
 from pyg_featgraph.data.streams import (
     SAMPLE_ROWS,
@@ -43,7 +43,7 @@ from pyg_featgraph.data.vocabulary_file import (
     write_vocabularies,
 )
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.files import reading, replacing_folder
+from pyg_featgraph.files import reading
 
 
 class FieldEncoder:
@@ -316,22 +316,25 @@ class FieldEncoder:
             **self._extras(df),
         )
 
-    def _write(self, data: Any, folder: str | os.PathLike[str]) -> FieldTable:
+    def blocks(self, data: Any) -> Generator[Arrays, None, None]:
+        r"""Encodes a table block by block, as it stands in a folder.
+
+        Args:
+            data (pandas.DataFrame): The rows, as for :meth:`transform`.
+
+        Returns:
+            iterator of dict: The columns of each block, by name.
+        """
         layout = Layout(self.info)
-        num_rows = 0
-        with (
-            replacing_folder(folder, MANIFEST) as temporary,
-            self._blocks(data) as blocks,
-            threads() as apply,
-        ):
-            writer = ShardWriter(temporary, self.info)
+        with self._blocks(data) as blocks, threads() as apply:
             for block in blocks:
-                num_rows += len(block)
                 with naming(block):
-                    writer.add(self._encode(block, layout, apply))
-            if not num_rows:
-                raise DataError('The table has no rows')
-            writer.close()
+                    encoded = self._encode(block, layout, apply)
+                yield encoded
+
+    def _write(self, data: Any, folder: str | os.PathLike[str]) -> FieldTable:
+        with closing(self.blocks(data)) as blocks:
+            write_shards(folder, self.info, blocks)
         return FieldTable.open(folder)
 
     def _encode(self, df: pd.DataFrame, layout: Layout, apply: Any) -> Arrays:

@@ -14,7 +14,8 @@ The manifest is written last, and the folder takes its place as a whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 
 from pyg_featgraph.data.info import FieldInfo
 from pyg_featgraph.errors import DataError
-from pyg_featgraph.files import write_json
+from pyg_featgraph.files import replacing_folder, write_json
 
 #: The version of the format.
 VERSION = 1
@@ -218,6 +219,32 @@ class ShardWriter:
             'sha256': checksum(path),
         }
         self._writer, self._rows = None, 0
+
+
+def write_shards(
+    folder: str | os.PathLike[str], info: FieldInfo, blocks: Iterable[Arrays]
+) -> None:
+    r"""Writes an encoded table to a folder, which appears as a whole or not at
+    all.
+
+    Args:
+        folder (str): The folder.
+        info (FieldInfo): The layout of the fields.
+        blocks (iterable of dict): The rows, some at a time, as
+            :meth:`FieldEncoder.blocks` gives them.
+
+    Raises:
+        DataError: If there are no rows.
+    """
+    num_rows = 0
+    with replacing_folder(folder, MANIFEST) as temporary:
+        writer = ShardWriter(temporary, info)
+        for block in blocks:
+            num_rows += _length(block)
+            writer.add(block)
+        if not num_rows:
+            raise DataError('The table has no rows')
+        writer.close()
 
 
 def checksum(path: Path) -> str:

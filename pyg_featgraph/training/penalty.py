@@ -12,9 +12,6 @@ from pyg_featgraph.nn import NodeEmbedding
 #: What has a vector, or a weight, for each id.
 TABLES = (NodeEmbedding, Embedding)
 
-#: How many rows of a table are counted at a time.
-CHUNK = 2**18
-
 
 class EmbeddingPenalty:
     r"""Adds the derivative of the penalty :math:`\frac{\lambda}{2} \|
@@ -109,9 +106,9 @@ def touched_share(data: FieldTable, num_rows: int) -> Tensor:
         num_rows (int): The number of rows of a step.
     """
     count = torch.zeros(data.info.num_embeddings, dtype=torch.int32)
-    for start in range(0, len(data), CHUNK):
-        part = data.subset(slice(start, start + CHUNK)).slot_index.flatten()
-        count.index_add_(0, part.cpu(), torch.ones(len(part)).int())
+    for part in data.parts():
+        ids = part.slot_index.flatten().cpu()
+        count.index_add_(0, ids, torch.ones_like(ids, dtype=torch.int32))
     left = max(1 - num_rows / len(data), 0.0)
     share = 1 - left ** count.float()
     return share.where(count > 0, 1.0)
