@@ -86,7 +86,7 @@ autosummary_context = {'contents': contents}
 # Links to names of this library have to lead somewhere. Not looked up are other
 # libraries, words that describe types, and what is not part of the interface:
 LIBRARIES = (
-    'abc|collections|lightning|matplotlib|numpy|os|pandas|pathlib|pd|scipy|'
+    'abc|collections|lightning|matplotlib|numpy|os|pandas|pathlib|pd|ray|scipy|'
     'shapiq|sklearn|torch|torch_geometric|torchmetrics|types'
 )
 WORDS = (

@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Generator, Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,15 @@ class RowFiles:
                 raise DataError(
                     f"'{path}' cannot be read behind row {start}: {error}"
                 ) from error
+
+    def split(self) -> list[RowFiles]:
+        r"""Each file as a table of its own, read in the same way."""
+        out = []
+        for path in self.paths:
+            part = copy(self)
+            part.paths = [path]
+            out.append(part)
+        return out
 
     def head(self, num_rows: int = 100_000) -> pd.DataFrame:
         r"""The first rows as one table.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pyg_featgraph.data import FieldEncoder
+from pyg_featgraph.data import FieldEncoder, FieldTable
 from pyg_featgraph.datasets import PlantedInteractions
 from pyg_featgraph.nn import DeepFM, FieldModel
 from pyg_featgraph.ray import fit_on_ray
@@ -26,21 +26,27 @@ def _cluster():
 
 
 @pytest.fixture(scope='module')
-def parts():
+def folders(tmp_path_factory):
+    """Encoded training, validation and test rows."""
     data = PlantedInteractions(
         701, {2: 1}, num_numeric=1, num_categorical=3, seed=1
     )
-    table = FieldEncoder(data.schema()).fit_transform(data.frame())
-    return table.split([0.6, 0.2, 0.2])
+    df, folder = data.frame(), tmp_path_factory.mktemp('encoded')
+    encoder = FieldEncoder(data.schema()).fit(df)
+    parts = {'train': df[:421], 'valid': df[421:561], 'test': df[561:]}
+    for name, part in parts.items():
+        encoder.transform(part, folder / name)
+    return [folder / name for name in parts]
 
 
 # Workers do not know the functions of a test:
 make = partial(DeepFM, embedding_dim=4, hidden_channels=(8,), sparse=True)
 
 
-def test_two_workers_are_as_good_as_one_process(parts, tmp_path):
+def test_two_workers_are_as_good_as_one_process(folders, tmp_path):
     options = {'lr': 0.01, 'linear_scale': 1.0, 'sparse_scale': 1.0}
     torch.manual_seed(3)
+    parts = [FieldTable.open(folder) for folder in folders]
     model = make(parts[0].info)
     alone = fit(
         model,
@@ -55,7 +61,7 @@ def test_two_workers_are_as_good_as_one_process(parts, tmp_path):
     outs = [
         fit_on_ray(
             make,
-            *parts,
+            *folders,
             directory=tmp_path / 'ray',
             num_workers=2,
             seed=3,
