@@ -56,12 +56,8 @@ def test_same_ids_and_files_as_in_one_process(tmp_path):
     names = sorted(path.name for path in (tmp_path / 'alone').iterdir())
     assert len(names) >= 2
     for name in names:
-        one, two = (
-            (tmp_path / x / name).read_bytes() for x in ('alone', 'ray')
-        )
-        assert one == two, name
-    manifest = json.loads((tmp_path / 'ray' / 'manifest.json').read_text())
-    assert 'shards' in json.dumps(manifest)
+        one, two = (tmp_path / x / name for x in ('alone', 'ray'))
+        assert one.read_bytes() == two.read_bytes(), name
     one, two = (
         FieldEncoder.load(tmp_path / f'{name}.parquet')
         for name in ('alone', 'ray')
