@@ -70,6 +70,46 @@ def load(args, rows, folder):
     return None, {}
 
 
+def train(args, rows, folder):
+    """One epoch of nine tenths of the rows, and what comes at its end: the
+    figures of the others, twice, and files.
+    """
+    from pyg_featgraph.data import FieldTable
+    from pyg_featgraph.nn import DeepFM
+    from pyg_featgraph.training import fit
+
+    table = FieldTable.open(folder / 'encoded')
+    cut = rows * 9 // 10
+    model = DeepFM(table.info, 8, args.layers)
+    result = fit(
+        model,
+        table.subset(slice(cut)),
+        table.subset(slice(cut, None)),
+        directory=folder / 'run',
+        batch_size=args.batch_size,
+        max_epochs=1,
+        enable_progress_bar=False,
+    )
+    # Of its state, what is read again is the model:
+    facts = {'valid_auc': round(result.metrics['valid_auc'], 4)}
+    return result.model_path, facts
+
+
+def evaluate(args, rows, folder):
+    import torch
+
+    from pyg_featgraph.data import FieldTable
+    from pyg_featgraph.nn import FieldModel
+    from pyg_featgraph.nn.areas import auc
+    from pyg_featgraph.training import predict
+
+    table = FieldTable.open(folder / 'encoded')
+    model = FieldModel.load(folder / 'run' / 'model.safetensors')
+    p = predict(model, table, args.batch_size)
+    area = auc(p.double(), table.y, torch.ones(rows).double())
+    return None, {'auc': round(float(area), 4)}
+
+
 #: What can be run, in order. A stage takes the arguments and the folder of a
 #: log and returns what it has left on the disk, and facts to show.
 STAGES = {
@@ -79,6 +119,8 @@ STAGES = {
     'fit': fit,
     'encode': encode,
     'load': load,
+    'train': train,
+    'evaluate': evaluate,
 }
 
 
@@ -129,6 +171,7 @@ def main():
     parser.add_argument('--folder', required=True, help='for logs and shards')
     parser.add_argument('--stages', nargs='+', default=[*STAGES])
     parser.add_argument('--batch-size', type=int, default=4096)
+    parser.add_argument('--layers', type=int, nargs='+', default=[64, 32])
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--json')
     parser.add_argument('--here', action='store_true', help='in this process')
@@ -146,7 +189,8 @@ def main():
                 '--batch-size': args.batch_size,
                 '--threads': args.threads,
             }
-            command = [sys.executable, __file__, '--here']
+            command = [sys.executable, __file__, '--here', '--layers']
+            command += [str(size) for size in args.layers]
             command += [str(x) for pair in options.items() for x in pair]
             out = subprocess.run(command, stdout=subprocess.PIPE, check=True)
             found.append(json.loads(out.stdout))
