@@ -10,19 +10,41 @@ import pytest
 import torch
 
 import pyg_featgraph
-from pyg_featgraph.data import FieldGraphLoader
+from pyg_featgraph.data import FieldGraphLoader, FieldInfo, FieldTable
 from pyg_featgraph.data.loader import RowSampler
+
+
+class Rows(FieldTable):
+    """So many rows, as one block or in several, of which some are mixed."""
+
+    def __init__(self, num_rows, block=None, window=None):
+        info = FieldInfo(('a',), (1,), (1,), ('categorical',))
+        zeros = torch.zeros(num_rows, 1)
+        super().__init__(zeros.int(), zeros, info)
+        self.block, self.of_window = block, window
+
+    @property
+    def window(self):
+        return self.of_window or super().window
+
+    @property
+    def block_sizes(self):
+        if self.block is None:
+            return super().block_sizes
+        sizes = [len(x) for x in torch.arange(len(self)).split(self.block)]
+        return torch.tensor(sizes)
 
 
 @pytest.mark.parametrize('shuffle', [True, False])
 @pytest.mark.parametrize('world_size', [1, 2, 3, 4])
 @pytest.mark.parametrize('num_rows', [4, 61, 64, 65, 128, 131])
-def test_each_row_is_seen_once(num_rows, world_size, shuffle):
-    size = 8
+@pytest.mark.parametrize('blocks', [(), (10, 25)])
+def test_each_row_is_seen_once(blocks, num_rows, world_size, shuffle):
+    size, table = 8, Rows(num_rows, *blocks)
     for epoch in (0, 1):
         shares = []
         for rank in range(world_size):
-            sampler = RowSampler(num_rows, size, shuffle, 3, rank, world_size)
+            sampler = RowSampler(table, size, shuffle, 3, rank, world_size)
             sampler.set_epoch(epoch)
             shares.append(list(sampler))
             assert len(sampler) == len(shares[-1])
@@ -33,25 +55,27 @@ def test_each_row_is_seen_once(num_rows, world_size, shuffle):
         rows = torch.cat(batches)
         assert rows.sort().values.tolist() == list(range(num_rows))
         # Together they are the batches of one process:
-        alone = RowSampler(num_rows, size * world_size, shuffle, 3)
+        alone = RowSampler(table, size * world_size, shuffle, 3)
         alone.set_epoch(epoch)
         assert rows.tolist() == torch.cat(list(alone)).tolist()
         full = num_rows // (size * world_size)
+        whole = list(alone.batches(epoch))
         for k in range(full - 1):
-            assert batches[k].tolist() == alone.batches(epoch)[k].tolist()
+            assert batches[k].tolist() == whole[k].tolist()
 
 
 def test_wrong_samplers():
     with pytest.raises(ValueError, match='3 rows are too few for 4 processes'):
-        RowSampler(3, 8, True, 0, 0, 4)
+        RowSampler(Rows(3), 8, True, 0, 0, 4)
     with pytest.raises(ValueError, match="'batch_size' must be positive"):
-        RowSampler(3, 0, True, 0)
-    assert list(RowSampler(0, 8, True, 0)) == []
+        RowSampler(Rows(3), 0, True, 0)
+    assert list(RowSampler(Rows(0), 8, True, 0)) == []
 
 
 def test_no_seed_has_the_orders_of_another():
+    table = Rows(50)
     orders = [
-        tuple(torch.cat(RowSampler(50, 50, True, seed).batches(epoch)).tolist())
+        tuple(next(RowSampler(table, 50, True, seed).batches(epoch)).tolist())
         for seed in range(20)
         for epoch in range(20)
     ]
