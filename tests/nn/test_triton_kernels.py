@@ -3,6 +3,8 @@ by the interpreter of Triton (see conftest.py).
 """
 
 import logging
+import subprocess
+from functools import partial
 from importlib import import_module
 from itertools import combinations
 from types import SimpleNamespace
@@ -86,6 +88,20 @@ def test_pair_score(size, n, d, h):
     check(kernels.pair_score, scores_by_loops, inputs, other_order=n == 5)
     out = kernels.pair_score.forward(*given(inputs, torch.double, False))
     assert torch.equal(out, out.mT)
+
+
+def test_score_behind_a_selection():
+    inputs = pair_inputs(2, 9, 3, 4)
+    tensors = list(given(inputs, torch.double, False))
+    selected = kernels.pair_score.forward(*tensors)
+    selected *= torch.rand_like(selected) < 0.3
+    grad = torch.randn_like(selected)
+    got = kernels.pair_score.backward(grad, selected, *tensors[:-1])
+    # Either entry of a pair may be selected, and the other one not:
+    grad = grad.cpu() * (selected.cpu() != 0)
+    want = torch.autograd.grad(scores_by_loops(*inputs), inputs, grad)
+    for one, two in zip(got, want, strict=True):
+        torch.testing.assert_close(one.cpu(), two)
 
 
 def test_rows_share_the_sums_of_a_program(monkeypatch):
@@ -342,21 +358,21 @@ def test_gradient_of_the_selection():
     ],
 )
 def test_models_use_them(name, used, table, monkeypatch):
-    monkeypatch.setenv(backend.VARIABLE, 'portable')
     model = MODELS[name](table.info).to(DEVICE)
     batch = table[:2].to(DEVICE)
-    results, calls = [], set()
+    calls, results = set(), []
 
-    def form(kernel, x):
-        if kernel in triton.LARGEST:
-            calls.add(kernel)
-        return getattr(kernels, kernel, None)
+    def record(kernel, forward, *args):
+        calls.add(kernel)
+        return forward(*args)
 
-    for with_triton in (False, True):
-        if with_triton:
-            for kernel in triton.LARGEST:
-                module = import_module(f'pyg_featgraph.nn.kernels.{kernel}')
-                monkeypatch.setattr(module, 'native_form', form)
+    for kernel in triton.LARGEST:
+        module = getattr(kernels, kernel)
+        forward = partial(record, kernel, module.forward)
+        monkeypatch.setattr(module, 'forward', forward)
+    for form in ('portable', 'triton'):
+        monkeypatch.setenv(backend.VARIABLE, form)
+        assert not calls
         model.zero_grad()
         out = model(batch)
         out.square().sum().backward()
@@ -396,6 +412,11 @@ def test_choice(monkeypatch, caplog):
     assert backend.native_form('top_m', x) is not None
     monkeypatch.setenv(backend.VARIABLE, 'portable')
     assert backend.native_form('top_m', x) is None
+    # In the interpreter there is room for anything:
+    monkeypatch.setenv(backend.VARIABLE, 'triton')
+    x = torch.rand(2, 300, dtype=torch.double)
+    assert backend.native_form('top_m', x) is kernels.top_m
+    assert backend.native_form('field_product', x) is None
 
 
 @pytest.mark.parametrize(
@@ -404,6 +425,11 @@ def test_choice(monkeypatch, caplog):
         ((7, 5), None, 'Triton needs compute capability 8.0'),
         ((9, 0), ImportError('no Triton\nat all'), 'no Triton'),
         ((9, 0), RuntimeError('no C compiler'), 'no C compiler'),
+        (
+            (9, 0),
+            subprocess.CalledProcessError(1, 'cc'),
+            "Command 'cc' returned non-zero exit status 1.",
+        ),
     ],
 )
 def test_where_there_are_none(monkeypatch, caplog, capability, driver, reason):

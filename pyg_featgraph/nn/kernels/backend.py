@@ -14,9 +14,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-#: Chooses between the forms: ``portable`` or ``native``, which is an error
-#: where the kernels cannot be had. Without it they are used if they can.
+#: Chooses between the forms: ``portable``; ``native``, which is an error where
+#: the kernels cannot be had; or ``triton``, also for tensors on a CPU, where
+#: its interpreter runs them (``TRITON_INTERPRET=1``), to see that they are
+#: right. Without it native kernels are used if they can be.
 VARIABLE = 'PYG_FEATGRAPH_KERNELS'
+_CHOICES = ('portable', 'native', 'triton')
 
 
 def native_form(name: str, x: Tensor) -> ModuleType | None:
@@ -33,28 +36,30 @@ def native_form(name: str, x: Tensor) -> ModuleType | None:
         RuntimeError: If native kernels are asked for and cannot be built.
     """
     choice = os.environ.get(VARIABLE, '')
-    if choice not in ('', 'portable', 'native'):
+    if choice and choice not in _CHOICES:
         raise ValueError(
-            f"{VARIABLE} must be 'portable' or 'native' (got {choice!r})"
+            f'{VARIABLE} must be one of {", ".join(_CHOICES)} (got {choice!r})'
         )
-    required = choice == 'native'
     if choice == 'portable':
         return None
-    if x.is_cuda:
-        return _triton_form(name, x, required)
+    if x.is_cuda or choice == 'triton':
+        return _triton_form(name, x, required=bool(choice))
     if x.device.type != 'cpu' or x.dtype not in (torch.float32, torch.float64):
         return None
     native = importlib.import_module('pyg_featgraph.nn.kernels.native')
+    required = choice == 'native'
     if name not in native.NAMES or native.library(required) is None:
         return None
     return importlib.import_module(f'{native.__name__}.{name}')
 
 
 def _triton_form(name: str, x: Tensor, required: bool) -> ModuleType | None:
-    # Numbers of double precision are too large for the tiles.
     triton = importlib.import_module('pyg_featgraph.nn.kernels.triton')
-    if x.dtype == torch.float64 or x.size(-1) > triton.LARGEST.get(name, 0):
+    if name not in triton.LARGEST:
         return None
-    if not triton.usable(x.device, required):
-        return None
+    if x.is_cuda:
+        # Numbers of double precision are too large for the tiles.
+        fits = x.dtype != torch.float64 and x.size(-1) <= triton.LARGEST[name]
+        if not (fits and triton.usable(x.device, required)):
+            return None
     return importlib.import_module(f'{triton.__name__}.{name}')

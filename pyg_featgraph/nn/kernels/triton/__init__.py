@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import subprocess
 from functools import lru_cache
 
 import torch
@@ -46,7 +47,12 @@ def _obstacle(capability: tuple[int, int]) -> str:
         runtime = importlib.import_module('triton.runtime')
         runtime.driver.active.get_current_target()
         reason = ''
-    except (ImportError, OSError, RuntimeError) as error:
+    except (
+        ImportError,
+        OSError,
+        RuntimeError,
+        subprocess.SubprocessError,
+    ) as error:
         reason = str(error).splitlines()[0]
     if not reason and capability < (8, 0):
         reason = 'Triton needs compute capability 8.0'

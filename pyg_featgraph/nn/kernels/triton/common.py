@@ -62,9 +62,9 @@ def sums(x: Tensor, *size: int) -> Tensor:
 def arithmetic(x: Tensor) -> dict[str, Any]:
     r"""The type of sums and the precision of products, as kernels take them.
 
-    Numbers of half precision lose nothing in the tensor cores of a GPU. Those
-    of single precision would, and stay out of them unless torch is told so by
-    :func:`torch.set_float32_matmul_precision`.
+    The tensor cores of a GPU keep more digits than numbers of half precision
+    have. Those of single precision would lose some, and stay out of them unless
+    torch is told otherwise by :func:`torch.set_float32_matmul_precision`.
     """
     half = x.element_size() < 4
     double = x.dtype == torch.float64

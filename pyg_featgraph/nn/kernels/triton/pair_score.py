@@ -56,7 +56,9 @@ def backward(
     bias: Tensor,
     att: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    r"""The gradients of what :func:`forward` takes."""
+    r"""The gradients of what :func:`forward` takes; where :obj:`out` is zero,
+    as behind a selection, nothing flows.
+    """
     size, n, d = x.size()
     h = weight.size(0)
     tiles = _tiles(x, weight)
@@ -106,6 +108,14 @@ def _tiles(x: Tensor, weight: Tensor) -> dict[str, Any]:
 @triton.jit
 def _products(x_i, x_j, T: tl.constexpr, D: tl.constexpr):
     return tl.reshape(x_i[:, None, :] * x_j[None, :, :], (T * T, D))
+
+
+@triton.jit
+def _before_sigmoid(grad, out, i, j, n, SUM: tl.constexpr):
+    # Gradients of what the sigmoid is taken of, zero if the output was set to
+    # zero by a selection.
+    y = load_matrix(out, i, n, j, n, SUM)
+    return load_matrix(grad, i, n, j, n, SUM) * y * (1 - y)
 
 
 @triton.jit
@@ -199,13 +209,12 @@ def _backward(
             j = start + tl.arange(0, T)
             x_j = load_matrix(x + nodes * d, j, n, c, d, SUM)
             pairs = _products(x_i, x_j, T, D)
-            # Both entries of a symmetric pair flow into its score. Which of
-            # them were selected, they need not share:
-            y = load_matrix(out + nodes * n, i, n, j, n, SUM)
-            g = load_matrix(grad + nodes * n, i, n, j, n, SUM) * y * (1 - y)
-            y = load_matrix(out + nodes * n, j, n, i, n, SUM)
-            back = load_matrix(grad + nodes * n, j, n, i, n, SUM) * y * (1 - y)
-            g = tl.reshape(g + tl.trans(back), (T * T,))
+            # Both entries of a symmetric pair flow into its score:
+            g = _before_sigmoid(grad + nodes * n, out + nodes * n, i, j, n, SUM)
+            other = _before_sigmoid(
+                grad + nodes * n, out + nodes * n, j, i, n, SUM
+            )
+            g = tl.reshape(g + tl.trans(other), (T * T,))
             hidden = (
                 tl.dot(
                     pairs, tl.trans(w), input_precision=PRECISION, out_dtype=SUM
