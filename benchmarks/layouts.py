@@ -37,26 +37,36 @@ MODELS = {
 }
 
 
-def make(args, name):
-    torch.manual_seed(0)
-    n = args.fields
+def make_inputs(rows, n, drop_absent=False, as_graph=False):
+    """A batch of random rows, and the layout of its fields."""
     info = FieldInfo(
         tuple(f'f{i}' for i in range(n)),
         (1000,) * n,
         (1,) * n,
         ('categorical',) * n,
     )
-    index = torch.randint(1, 1000, (args.batch_size, n))
-    if name.startswith('masked'):
+    index = torch.randint(1, 1000, (rows, n))
+    if drop_absent:
         # The first id of a field stands for "missing":
         index[torch.rand(index.size()) < 0.2] = 0
     index += 1000 * torch.arange(n)
     table = FieldTable(index.int(), torch.ones(index.size()), info)
-    table.drop_absent = name.startswith('masked')
-    model = MODELS[args.model](info)
+    table.drop_absent = drop_absent
     batch = table.batch()
-    if name.endswith('graph'):
+    if as_graph:
         batch = Batch.from_data_list(batch.to_data_list())
+    return info, batch
+
+
+def make(args, name):
+    torch.manual_seed(0)
+    info, batch = make_inputs(
+        args.batch_size,
+        args.fields,
+        name.startswith('masked'),
+        name.endswith('graph'),
+    )
+    model = MODELS[args.model](info)
     run = model
     if name == 'compiled':
         run = torch.compile(model, fullgraph=True)
