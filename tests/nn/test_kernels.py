@@ -7,6 +7,7 @@ import torch
 from kernel_loops import attention_by_loops, scores_by_loops
 from loops import assert_same, randn
 from operator_checks import assert_proper, assert_single_precision
+from torch._subclasses import FakeTensorMode
 from torch.nn.functional import leaky_relu
 
 pytestmark = pytest.mark.usefixtures('kernels')
@@ -244,7 +245,17 @@ def test_small_attention(n, channels):
             sum(e / sum(exp) * value[b, j, h] for j, e in enumerate(exp))
         )
     expected = torch.stack(out).view(B, n, H, channels)
-    assert_same(expected, [small.small_attention(*inputs)], inputs)
+    outs = [small.small_attention(*inputs), small._torch_attention(*inputs)]
+    assert_same(expected, outs, inputs)
+
+
+def test_small_attention_of_a_gpu_is_that_of_torch(monkeypatch):
+    monkeypatch.setattr(small, '_small_attention', None)
+    with FakeTensorMode():
+        given = torch.empty(B, 5, H, 4, device='cuda')
+        out = small.small_attention(given, given, given)
+    assert out.is_cuda
+    assert out.size() == given.size()
 
 
 def operators():

@@ -1,7 +1,8 @@
 r"""Attention between the few nodes of a row.
 
 Kernels for attention are made for long sequences. Here rows are short and
-many, so that all products of a row fit the cache of a core.
+many, so that all products of a row fit the cache of a core; GPUs are left to
+torch.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
 
 from pyg_featgraph.nn.kernels.backend import native_form
 
@@ -26,8 +28,16 @@ def small_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns:
         torch.Tensor: Of the same shape.
     """
+    if query.is_cuda:
+        return _torch_attention(query, key, value)
     out: Tensor = _small_attention(query, key, value)
     return out
+
+
+def _torch_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    # That of torch, which has kernels for GPUs that store no pairs.
+    query, key, value = (v.transpose(1, 2) for v in (query, key, value))
+    return scaled_dot_product_attention(query, key, value).transpose(1, 2)
 
 
 def small_attention_formula(
