@@ -139,7 +139,9 @@ class InteractionConv(HyperedgeConv, LazyModule):
             # Each position of a tuple has a number for each field, all of
             # which are nodes of their own:
             order = self.order
-            sets = [[order * i + s for s, i in enumerate(q)] for q in tuples]
+            sets = [
+                tuple(order * i + s for s, i in enumerate(q)) for q in tuples
+            ]
         plans = [plan_tuples(sets[part]) for part in self.parts]
         self._groups = [(p.shared, p.ptr, p.starts) for p in plans]
         for name in ('other', 'permutation', 'inverse'):

@@ -8,8 +8,8 @@ from pyg_featgraph.nn.kernels.hadamard_attention import (
 )
 from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
 from pyg_featgraph.nn.kernels.pair_score import pair_score
-from pyg_featgraph.nn.kernels.selected_attention import selected_attention
 from pyg_featgraph.nn.kernels.row_product import row_product
+from pyg_featgraph.nn.kernels.selected_attention import selected_attention
 from pyg_featgraph.nn.kernels.small_attention import small_attention
 from pyg_featgraph.nn.kernels.sum_softmax import sum_softmax
 from pyg_featgraph.nn.kernels.top_m import top_m
