@@ -82,8 +82,7 @@ void gru_step(const T* in, const T* h, const T* first, const T* weight_ih,
   const Gates<T> gates(weight_ih, weight_hh, bias_ih, bias_hh, d);
   const int64_t dp = gates.dp, blocks = (size + block - 1) / block;
   in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(block * 7 * dp + 128);
+    Workspace& own = workspace().reset();
     T* z = own.take<T>(block * 3 * dp);
     T* c = own.take<T>(block * dp);
     T* hp = own.take<T>(block * dp);
@@ -122,8 +121,7 @@ void gru_step_backward(const T* grad, const T* in, const T* h,
   Shares<T> shares(std::min(threads, blocks), 2 * weights + 2 * ld);
   in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t thread) {
     T* sums = shares.of(thread);
-    Workspace& own = workspace();
-    own.reserve<T>(block * 11 * dp + 2 * weights + 4 * dp + 256);
+    Workspace& own = workspace().reset();
     T* z = own.take<T>(block * ld);
     T* s = own.take<T>(block * ld);
     T* c = own.take<T>(block * dp);

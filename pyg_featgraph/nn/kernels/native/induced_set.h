@@ -47,8 +47,7 @@ void induced_set_attention(const T* x, const T* weight, const T* query,
   const Queries<T> q(query, bounds, n, d, sets, count);
   const int64_t dp = q.dp, ep = q.ep;
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(n * (dp + q.size) + ep * dp + 128);
+    Workspace& own = workspace().reset();
     T* xp = own.take<T>(n * dp);
     T* alpha = own.take<T>(n * q.size);
     T* part = own.take<T>(ep * dp);
@@ -87,8 +86,7 @@ void induced_set_attention_backward(const T* grad, const T* x, const T* weight,
   Shares<T> shares(std::min(threads, blocks), length);
   in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t thread) {
     T* shared_sums = shares.of(thread);
-    Workspace& own = workspace();
-    own.reserve<T>(2 * n * (dp + q.size) + q.size * (d + dp) + length + 512);
+    Workspace& own = workspace().reset();
     T* xp = own.take<T>(n * dp);
     T* gx = own.take<T>(n * dp);
     T* z = own.take<T>(n * q.size);

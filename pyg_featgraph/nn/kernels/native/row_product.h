@@ -12,8 +12,7 @@ void row_product(const T* weight, const T* x, T* out, int64_t shared,
                  int64_t threads) {
   const int64_t dp = padded(d, Vector<T>::lanes);
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>((n + m) * dp + 64);
+    Workspace& own = workspace().reset();
     T* xp = own.take<T>(m * dp);
     T* part = own.take<T>(n * dp);
     for (int64_t b = start; b < stop; ++b) {
@@ -40,8 +39,7 @@ void row_product_backward(const T* grad, const T* weight, const T* x,
   const int64_t blocks = (size + block - 1) / block;
   Shares<T> shares(shared ? std::min(threads, blocks) : 0, n * mp);
   in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t thread) {
-    Workspace& own = workspace();
-    own.reserve<T>((n + m) * dp + d * mp + n * mp + 256);
+    Workspace& own = workspace().reset();
     T* gp = own.take<T>(n * dp);
     T* xt = own.take<T>(d * mp);
     T* gx = own.take<T>(m * dp);

@@ -12,8 +12,7 @@ void sum_softmax(const T* target, const T* source, const uint8_t* keep,
   constexpr int64_t lanes = Vector<T>::lanes;
   const int64_t mp = padded(m, lanes);
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>((n + 1) * mp + n * mp + 256);
+    Workspace& own = workspace().reset();
     T* s = own.take<T>(mp);
     T* soft = own.take<T>(n * mp);
     uint8_t* used = own.take<uint8_t>(n * mp);
@@ -65,8 +64,7 @@ void sum_softmax_backward(const T* grad, const T* out, const T* target,
   constexpr int64_t lanes = Vector<T>::lanes;
   const int64_t mp = padded(m, lanes);
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>((2 * n + 2) * mp + 256);
+    Workspace& own = workspace().reset();
     T* s = own.take<T>(mp);
     T* gs = own.take<T>(mp);
     T* a = own.take<T>(n * mp);

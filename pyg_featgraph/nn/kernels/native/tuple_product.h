@@ -168,8 +168,7 @@ void tuple_products(const T* x, const T* weight, const Sets& sets, T* out,
   const Block block(n, d);
   in_threads((size + Block::rows - 1) / Block::rows, threads,
              [&](int64_t start, int64_t stop, int64_t) {
-    Workspace& own = workspace();
-    own.reserve<T>(n * block.ld + Block::piece * Block::rows + 64);
+    Workspace& own = workspace().reset();
     T* xt = own.take<T>(n * block.ld);
     T* sums = own.take<T>(Block::piece * Block::rows);
     for (int64_t r = start * Block::rows;
@@ -210,8 +209,7 @@ void tuple_products_backward(const T* grad, const T* x, const T* weight,
   Shares<T> shares(std::min(threads, blocks), WEIGHTED ? d * ld : 0);
   in_threads(blocks, threads, [&](int64_t start, int64_t stop, int64_t thread) {
     T* shared_sums = shares.of(thread);
-    Workspace& own = workspace();
-    own.reserve<T>(2 * n * block.ld + Block::piece * Block::rows + 128);
+    Workspace& own = workspace().reset();
     T* xt = own.take<T>(n * block.ld);
     T* gx = own.take<T>(n * block.ld);
     T* g = own.take<T>(Block::piece * Block::rows);
