@@ -80,7 +80,12 @@ def train(args, rows, folder):
 
     table = FieldTable.open(folder / 'encoded')
     cut = rows * 9 // 10
-    model = DeepFM(table.info, 8, args.layers)
+    sparse, options = None, {}
+    if args.sparse_scale is not None:
+        # Zero stands for dense gradients:
+        sparse = args.sparse_scale > 0
+        options = {'sparse_scale': args.sparse_scale}
+    model = DeepFM(table.info, 8, args.layers, sparse=sparse)
     result = fit(
         model,
         table.subset(slice(cut)),
@@ -89,6 +94,7 @@ def train(args, rows, folder):
         batch_size=args.batch_size,
         max_epochs=1,
         enable_progress_bar=False,
+        **options,
     )
     # Of its state, what is read again is the model:
     facts = {'valid_auc': round(result.metrics['valid_auc'], 4)}
@@ -172,6 +178,9 @@ def main():
     parser.add_argument('--stages', nargs='+', default=[*STAGES])
     parser.add_argument('--batch-size', type=int, default=4096)
     parser.add_argument('--layers', type=int, nargs='+', default=[64, 32])
+    parser.add_argument(
+        '--sparse-scale', type=float, help='of the training; 0: dense gradients'
+    )
     parser.add_argument('--threads', type=int, default=2)
     parser.add_argument('--json')
     parser.add_argument('--here', action='store_true', help='in this process')
@@ -191,6 +200,8 @@ def main():
             }
             command = [sys.executable, __file__, '--here', '--layers']
             command += [str(size) for size in args.layers]
+            if args.sparse_scale is not None:
+                options['--sparse-scale'] = args.sparse_scale
             command += [str(x) for pair in options.items() for x in pair]
             out = subprocess.run(command, stdout=subprocess.PIPE, check=True)
             found.append(json.loads(out.stdout))

@@ -59,7 +59,7 @@ class TrainingOptions:
             (default: :obj:`0`)
         sparse_scale (float, optional): What these rates are multiplied with
             for tables with sparse gradients, whose steps become shorter and
-            shorter. (default: :obj:`30`)
+            shorter. (default: :obj:`10`)
         embedding_l2 (float, optional): The penalty of embeddings and linear
             weights: half this number times their squares is added to the sum
             of the losses of all training rows, as :obj:`1 / C` is in
@@ -144,7 +144,7 @@ class TrainingOptions:
     batch_size: int | None = None
     lr: float | None = None
     linear_scale: float | None = 150.0
-    sparse_scale: float = 30.0
+    sparse_scale: float = 10.0
     weight_decay: float = 0.0
     embedding_l2: float | None = None
     architecture_lr: float | None = None

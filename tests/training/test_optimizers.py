@@ -295,7 +295,7 @@ def test_linear_parts_learn_at_a_rate_of_their_own(parts, tmp_path):
         for name, p in model.named_parameters():
             rate = 0.06 if name.startswith('linear.') else 0.02
             is_table = name in ('embedding.weight', 'linear.table.weight')
-            rate *= 30 if sparse and is_table else 1
+            rate *= 10 if sparse and is_table else 1
             assert rates[id(p)] == pytest.approx(rate), name
     # A step of Adam is as long as its rate:
     model = LR(parts[0].info)

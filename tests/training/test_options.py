@@ -161,7 +161,7 @@ def test_schedule_of_sparse_and_dense_tables(parts, tmp_path):
         max_epochs=2,
     )
     assert watch.rates == [
-        pytest.approx([scale * x, 30 * scale * x, 30 * x])
+        pytest.approx([scale * x, 10 * scale * x, 10 * x])
         for x in [0.08] * 7 + [0.04] * 7
     ]
     assert [x.param_groups[0]['lr'] for x in watch.trainer.optimizers[0].parts]
