@@ -150,6 +150,16 @@ def test_needs_fields_for_transformations_of_their_own():
         FIVESConv(8, None, edge)(torch.randn(2, 4, 8))
 
 
+def test_sources_that_are_transformed_already():
+    conv, plain = FIVESConv(3, 4), FIVESConv(3, 4, transform=False)
+    assert list(plain.parameters()) == []
+    assert plain.channels == 3
+    x, weight = torch.randn(2, 4, 3), torch.rand(4, 4)
+    out = plain((conv.lin(x), x), edge_weight=weight)
+    torch.testing.assert_close(out, conv(x, edge_weight=weight))
+    assert (out - plain(x, edge_weight=weight)).abs().max() > 0.01
+
+
 def test_gradients_stay_finite_where_a_row_vanishes():
     adjacency, conv = AdjacencyTensor(3), FIVESConv(4, 3)
     adjacency.tau.fill_(0.02)

@@ -149,6 +149,34 @@ def operators():
         yield *ops, given, (3, 5, 4), (ops[0](*given), *scores, 0.2)
 
 
+@pytest.mark.parametrize('threads', [2, 3, 99])
+def test_threads_share_the_nodes(threads):
+    """Gradients of parameters are sums over those of all threads."""
+    used = torch.get_num_threads()
+    nodes = [torch.randn(200, 5, dtype=torch.double) for _ in range(4)]
+    weights = [torch.randn(15, 5).double(), torch.randn(15, 5).double()]
+    weights += [torch.randn(15).double(), torch.randn(15).double()]
+    given = nodes[:2] + weights
+    matrix, many = torch.randn(3, 4).double(), torch.randn(200, 4, 5).double()
+    up = torch.randn(200, 3, 5).double()
+    outs = []
+    try:
+        for count in (1, threads):
+            torch.set_num_threads(count)
+            outs.append(
+                [
+                    gru._gru_step(*nodes[:3], *weights),
+                    *gru._gru_step_backward(nodes[3], *given),
+                    rows._row_product(matrix, many),
+                    *rows._row_product_backward(up, matrix, many),
+                ]
+            )
+    finally:
+        torch.set_num_threads(used)
+    for one, two in zip(*outs, strict=True):
+        torch.testing.assert_close(one, two)
+
+
 @pytest.mark.parametrize('number', range(5))
 def test_are_proper_operators(number):
     assert_proper(*list(operators())[number])
