@@ -6,6 +6,7 @@ whole batch, if there is a backward pass.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from pyg_featgraph.nn.kernels.backend import native_form
 
 _own = torch.ops.pyg_featgraph
+# Bytes of the scores of a chunk of rows:
+_CPU_CHUNK = 32 * 2**20
+_GPU_CHUNK = 2**30
 
 
 def selected_attention(
@@ -89,20 +93,27 @@ def _selected_attention(
             has_backward,
         )
         return outs  # type: ignore[no-any-return]
-    selected = _own.pair_score(x, weight, bias, score_att, score_bias)
-    if m < x.size(1):
-        selected = _own.top_m(selected, m, keep_ties)
-    out = _own.hadamard_attention(
-        x,
-        att,
-        att_bias,
-        selected.unsqueeze(1),
-        None,
-        dropout_mask,
-        negative_slope,
-        scale_logits,
-    )
-    return out, selected if has_backward else selected[:0].clone()
+    size, n, d = x.size()
+    out = x.new_empty(size, n, att.size(0), d)
+    kept = x.new_empty(size if has_backward else 0, n, n)
+    for rows in _chunks(x):
+        part = x[rows]
+        selected = _own.pair_score(part, weight, bias, score_att, score_bias)
+        if m < n:
+            selected = _own.top_m(selected, m, keep_ties)
+        out[rows] = _own.hadamard_attention(
+            part,
+            att,
+            att_bias,
+            selected.unsqueeze(1),
+            None,
+            None if dropout_mask is None else dropout_mask[rows],
+            negative_slope,
+            scale_logits,
+        )
+        if has_backward:
+            kept[rows] = selected
+    return out, kept
 
 
 @_selected_attention.register_fake
@@ -158,26 +169,36 @@ def _selected_attention_backward(
             scale_logits,
         )
         return grads  # type: ignore[no-any-return]
-    grad_x, grad_att, grad_att_bias, grad_scale = (
-        _own.hadamard_attention_backward(
-            grad,
-            x,
-            att,
-            att_bias,
-            selected.unsqueeze(1),
-            None,
-            dropout_mask,
-            negative_slope,
-            scale_logits,
+    grad_x = x.new_empty(x.size())
+    given = weight, bias, score_att, score_att[:1], att, att_bias
+    totals = tuple(v.new_zeros(v.size()) for v in given)
+    for rows in _chunks(x):
+        part, chosen = x[rows], selected[rows]
+        one, grad_att, grad_att_bias, grad_scale = (
+            _own.hadamard_attention_backward(
+                grad[rows],
+                part,
+                att,
+                att_bias,
+                chosen.unsqueeze(1),
+                None,
+                None if dropout_mask is None else dropout_mask[rows],
+                negative_slope,
+                scale_logits,
+            )
         )
-    )
-    # Nothing reaches a score that was not selected, also where the others are
-    # edges of weight zero that take part:
-    grad_score = _own.top_m_backward(grad_scale.squeeze(1), selected)
-    more_x, *grads = _own.pair_score_backward(
-        grad_score, selected, x, weight, bias, score_att
-    )
-    return grad_x.add_(more_x), *grads, grad_att, grad_att_bias
+        # Nothing reaches a score that was not selected, also where the others
+        # are edges of weight zero that take part:
+        grad_score = _own.top_m_backward(grad_scale.squeeze(1), chosen)
+        two, *grads = _own.pair_score_backward(
+            grad_score, chosen, part, weight, bias, score_att
+        )
+        torch.add(one, two, out=grad_x[rows])
+        for total, more in zip(
+            totals, (*grads, grad_att, grad_att_bias), strict=True
+        ):
+            total.add_(more)
+    return grad_x, *totals  # type: ignore[return-value]
 
 
 @_selected_attention_backward.register_fake
@@ -226,3 +247,10 @@ _selected_attention.register_autograd(_backward, setup_context=_setup_context)
 for _device in ('cpu', 'cuda'):
     _selected_attention.register_autocast(_device, torch.float32)
     _selected_attention_backward.register_autocast(_device, torch.float32)
+
+
+def _chunks(x: Tensor) -> Iterator[slice]:
+    limit = _GPU_CHUNK if x.is_cuda else _CPU_CHUNK
+    step = max(1, limit // (x.size(1) ** 2 * x.element_size()))
+    for start in range(0, x.size(0), step):
+        yield slice(start, min(start + step, x.size(0)))
