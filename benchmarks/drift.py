@@ -33,7 +33,7 @@ SCHEMA = FieldSchema(
 )
 
 
-def day(number, num_rows, seed, users=4000, items=1000, share=0.3):
+def day(number, num_rows, seed, users=2000, items=1000, share=0.3):
     """The rows of a day, of whose users and items a share is new each day."""
     rng = np.random.default_rng([seed, number])
 
@@ -64,7 +64,7 @@ def day(number, num_rows, seed, users=4000, items=1000, share=0.3):
     )
 
 
-def train(model, encoder, df, folder, seed):
+def train(model, encoder, df, folder, seed, lr):
     """Trains on nine tenths of the rows; the others end it."""
     table = encoder.transform(df)
     train, valid = table.split([0.9, 0.1], seed)
@@ -74,6 +74,7 @@ def train(model, encoder, df, folder, seed):
         valid,
         directory=folder,
         seed=seed,
+        lr=lr,
         max_epochs=10,
         enable_progress_bar=False,
     )
@@ -90,7 +91,7 @@ def run(args, seed, folder):
         torch.manual_seed(seed)
         encoder = FieldEncoder(SCHEMA, keep_rare=keep_rare).fit(df)
         model = DeepFM(encoder.info)
-        train(model, encoder, df, folder, seed)
+        train(model, encoder, df, folder, seed, model.lr)
         return model, encoder
 
     first = make(days[0])
@@ -104,7 +105,8 @@ def run(args, seed, folder):
             reused = encoder.update(days[i])
             model.grow(encoder.info, reused)
             last = pd.concat(days[i + 1 - n : i + 1], ignore_index=True)
-            train(model, encoder, last, folder, seed)
+            # What it knows is to stay:
+            train(model, encoder, last, folder, seed, model.lr * args.lr)
             name = 'last day' if n == 1 else f'last {n} days'
             found[name] = auc(model, encoder, days[i + 1])
             found[f'{name} - refit'] = found[name] - found['refit']
@@ -117,9 +119,15 @@ def run(args, seed, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--rows', type=int, default=40_000, help='of a day')
+    parser.add_argument('--rows', type=int, default=20_000, help='of a day')
     parser.add_argument('--days', type=int, default=5)
-    parser.add_argument('--users', type=int, default=4000)
+    parser.add_argument('--users', type=int, default=2000)
+    parser.add_argument(
+        '--lr',
+        type=float,
+        default=0.3,
+        help='the learning rate with which it goes on, by that of the start',
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--json')
     args = parser.parse_args()
