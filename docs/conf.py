@@ -92,10 +92,10 @@ LIBRARIES = (
 WORDS = (
     'array|callable|iterable|mapping|optional|sequence|ArrayLike|Data|Figure|'
     'Entry|ExplainedPair|ExplainedRow|InteractionValues|OptTensor|Pair|'
-    'Space|SparseTensor|Tensor'
+    'Rows|Space|SparseTensor|Tensor'
 )
 INTERNAL = (
-    r'sklearn\.base|data\.(choice|codecs|infer|stored_table|values)|datasets\.planted_logits|intervals|'
+    r'sklearn\.base|data\.(choice|codecs|infer|values)|datasets\.planted_logits|intervals|'
     r'explain\.perturb\.graph_model|nn\.(config|lazy)|'
     r'nn\.conv\.hyperedge_base|nn\.models\.featnet|training\.options'
 )

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyg_featgraph.data.frames import to_frame
     from pyg_featgraph.data.row_files import RowFiles
     from pyg_featgraph.data.schema import Field, FieldSchema
+    from pyg_featgraph.data.stored_table import StoredTable
     from pyg_featgraph.data.streams import FieldCounts
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     'FieldEncoder',
     'FieldInfo',
     'FieldTable',
+    'StoredTable',
     'RowFiles',
     'FieldCounts',
     'FieldGraph',
@@ -35,6 +37,7 @@ _MODULES = {
     'Field': 'schema',
     'FieldSchema': 'schema',
     'FieldEncoder': 'encoder',
+    'StoredTable': 'stored_table',
     'RowFiles': 'row_files',
     'FieldCounts': 'streams',
     'to_frame': 'frames',

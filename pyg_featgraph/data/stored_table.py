@@ -33,8 +33,8 @@ Ids = NDArray[np.int64]
 
 
 class StoredTable(FieldTable):
-    r"""A :class:`FieldTable` whose rows stay in a folder, as
-    :meth:`FieldTable.open` gives it.
+    r"""A :class:`~pyg_featgraph.data.FieldTable` whose rows stay in a folder,
+    as :meth:`~pyg_featgraph.data.FieldTable.open` gives it.
 
     What is asked for is mapped into memory and copied to a pool of blocks, of
     which the least recently used ones make room for others. The memory that it

@@ -100,9 +100,10 @@ def naming(block: pd.DataFrame) -> Iterator[None]:
 
 class FieldCounts:
     r"""What is counted of training rows to fit an encoder to them:
-    :meth:`FieldEncoder.count` makes it, :meth:`FieldEncoder.learn` takes it.
-    Counts of several parts of a table become those of all by :meth:`merge`;
-    they may come from other processes.
+    :meth:`~pyg_featgraph.data.FieldEncoder.count` makes it,
+    :meth:`~pyg_featgraph.data.FieldEncoder.learn` takes it. Counts of several
+    parts of a table become those of all by :meth:`merge`; they may come from
+    other processes.
 
     Args:
         schema (FieldSchema): The fields, the label and the weights.
