@@ -105,7 +105,6 @@ def run(args, seed, folder):
             reused = encoder.update(days[i])
             model.grow(encoder.info, reused)
             last = pd.concat(days[i + 1 - n : i + 1], ignore_index=True)
-            # What it knows is to stay:
             train(model, encoder, last, folder, seed, model.lr * args.lr)
             name = 'last day' if n == 1 else f'last {n} days'
             found[name] = auc(model, encoder, days[i + 1])
@@ -125,7 +124,7 @@ def main():
     parser.add_argument(
         '--lr',
         type=float,
-        default=0.3,
+        default=1.0,
         help='the learning rate with which it goes on, by that of the start',
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])

@@ -125,7 +125,7 @@ def test_files_become_what_they_are_in_memory(name, tmp_path):
 
 
 def test_text_of_criteo(tmp_path):
-    planted = PlantedInteractions(1500, {2: 3})
+    planted = PlantedInteractions(400, {2: 3})
     for i in (2, 10, 1):  # They are read as days 1, 2, 10.
         planted.write_criteo(tmp_path / f'day_{i}')
     data = Criteo(tmp_path)
