@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: example test test-slow test-faults lint docs bench clean
+.PHONY: example test test-slow test-faults lint docs bench peers scatter clean
 
 example: $(READY)
 	$(BIN)/python examples/criteo_graphfm.py
@@ -38,6 +38,22 @@ bench: $(READY)
 	$(BIN)/python benchmarks/aim.py scaling
 	$(BIN)/python benchmarks/featnet.py fields
 	$(BIN)/python benchmarks/madex.py speed
+	$(BIN)/python benchmarks/limit.py
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/scatter.py
+
+# Next to other libraries, whose versions want an environment of their own:
+peers: .venv-peers/.ready
+	.venv-peers/bin/python benchmarks/peers.py
+
+.venv-peers/.ready: benchmarks/peers.txt pyproject.toml
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet -r benchmarks/peers.txt -e .
+	touch $@
+
+# It has no wheels, and its build has to find torch: six minutes of one core.
+scatter: $(READY)
+	$(BIN)/pip install -c constraints.txt --no-build-isolation torch-scatter
 
 # torch comes first and alone, so that an index with CPU builds can serve it:
 $(READY): pyproject.toml constraints.txt
