@@ -20,9 +20,6 @@ from .codecs import (
     VectorCodec,
 )
 
-#: The id of members that are seldom, and no part of a cross.
-_RARE = 1
-
 
 class CrossCodec(Codec):
     r"""What the values of some columns are together: an id, or a number such
@@ -57,10 +54,9 @@ class CrossCodec(Codec):
         return self.ids[at], self.values[at]
 
     def _key(self, ids: Sequence[int]) -> int:
+        # Of rare members as well, whose keys no training row has:
         key = 0
         for i, size in zip(ids, self.sizes, strict=True):
-            if i == _RARE:
-                return -1
             key = key * size + i
         return key
 
