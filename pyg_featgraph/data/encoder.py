@@ -431,6 +431,8 @@ class FieldEncoder:
                     codec.rare = others
                 out.codecs.append(codec)
             out._labels.classes = tuple(meta['classes'])
+            if not all(isinstance(v, str) for v in out.classes):
+                raise DataError('its classes are not all names')
             out._set_info()
             if out.info != FieldInfo.from_dict(meta['info']):
                 raise DataError('its fields are not those of its states')

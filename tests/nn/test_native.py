@@ -2,10 +2,13 @@
 
 import importlib
 import logging
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+from pyg_featgraph.nn import kernels
 from pyg_featgraph.nn.kernels import top_m
 from pyg_featgraph.nn.kernels.backend import VARIABLE, native_form
 
@@ -14,6 +17,8 @@ native = importlib.import_module('pyg_featgraph.nn.kernels.native.library')
 pytestmark = pytest.mark.skipif(
     native.library() is None, reason='there are no native kernels here'
 )
+
+BUILT = Path(native.library()._name) if native.library() else None
 
 
 @pytest.fixture
@@ -42,6 +47,46 @@ def test_choice(monkeypatch):
 def test_calls_are_of_one_type():
     with pytest.raises(TypeError, match='tensors of one type'):
         native.call('top_m', torch.rand(2), torch.rand(2).double(), 1, 2, 1, 0)
+
+
+def test_sizes_that_do_not_match(monkeypatch):
+    # Nothing may be read from behind a tensor, whichever it is:
+    monkeypatch.setenv(VARIABLE, 'native')
+    x, h = torch.randn(2, 4, 3), torch.randn(5)
+    score = torch.randn(5, 3), h, h, torch.randn(1)
+    att = torch.randn(2, 3), torch.randn(2)
+    scale, gru = torch.randn(2, 1, 4, 4), [torch.randn(9, 3)] * 2
+    pairs = kernels.plan_tuples([(0, 1), (2, 3)])
+    calls = [
+        (kernels.pair_score, (x, *score)),
+        (kernels.hadamard_attention, (x, *att, scale, scale > 0, 0.2, False)),
+        (kernels.selected_attention, (x, *score, *att, 2, False, 0.2, False)),
+        (kernels.field_product, (x.unsqueeze(2), torch.randn(4, 1, 3, 2))),
+        (kernels.small_attention, (x.unsqueeze(2),) * 3),
+        (kernels.row_product, (torch.randn(2, 4, 4), x)),
+        (kernels.sum_softmax, (x[..., 0], x[..., 0], scale[:, 0] > 0, 0.2)),
+        (kernels.gru_step, (x[0], x[0], x[0], *gru, *[torch.randn(9)] * 2)),
+        (kernels.tuple_product, (x, torch.randn(2, 3), pairs)),
+        (
+            kernels.induced_set_attention,
+            (
+                x,
+                torch.randn(2, 4, 5),
+                torch.randn(5, 6, 3),
+                torch.rand(4, 5, 6),
+            ),
+        ),
+    ]
+    for kernel, given in calls:
+        kernel(*given)
+        for k, v in enumerate(given):
+            # The last size of the maps of fields is that of the output.
+            is_free = kernel is kernels.field_product and k == 1
+            if not torch.is_tensor(v) or v.numel() == 1 or is_free:
+                continue
+            less = (*given[:k], v.flip(-1)[..., 1:], *given[k + 1 :])
+            with pytest.raises((RuntimeError, ValueError), match=r'[Ss]ize'):
+                kernel(*less)
 
 
 def test_is_built_once(fresh, monkeypatch):
@@ -75,9 +120,10 @@ def test_without_a_compiler(fresh, monkeypatch, caplog, compiler):
         top_m(weight, 2)
 
 
-def test_a_cache_that_cannot_be_written_to(fresh):
+def test_a_cache_that_cannot_be_written_to(fresh, monkeypatch):
     fresh.parent.rmdir()
     fresh.parent.write_text('a file')
+    monkeypatch.setattr(native, '_compile', lambda *a: shutil.copy(BUILT, a[2]))
     assert native.library(required=True) is not None
 
 

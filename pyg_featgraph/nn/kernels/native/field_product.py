@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(x: Tensor, weight: Tensor) -> Tensor:
-    size, n, heads, _ = x.size()
-    fields, _, inner, outer = weight.size()
+    size, n, heads, inner = x.size()
+    fields, outer = 1 if weight.size(0) == 1 else n, weight.size(3)
+    check_sizes((weight, (fields, heads, inner, outer)))
     out = x.new_empty(size, n, heads, outer)
     sizes = size, n, fields, heads, inner, outer
     call('field_product', x, weight, out, *sizes)

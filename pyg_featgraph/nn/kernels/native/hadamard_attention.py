@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(
@@ -20,6 +20,15 @@ def forward(
 ) -> Tensor:
     size, n, d = x.size()
     heads = att.size(0)
+    check_sizes(
+        (att, (heads, d)),
+        (bias, (heads,)),
+        (scale, (size, min(scale.size(1), heads), n, n)),
+        (dropout_mask, (size, heads, n, n)),
+    )
+    if keep is not None:
+        rows, own = min(keep.size(0), size), min(keep.size(1), heads)
+        check_sizes((keep, (rows, own, n, n)))
     out = x.new_empty(size, n, heads, d)
     pairs = *_pairs(scale), *_pairs(keep), dropout_mask
     options = float(negative_slope), scale_logits

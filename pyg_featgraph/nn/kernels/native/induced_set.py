@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(
     x: Tensor, weight: Tensor, query: Tensor, threshold: Tensor
 ) -> Tensor:
-    out = x.new_empty(x.size(0), *query.size())
+    (size, n, d), (sets, count, _) = x.size(), query.size()
+    check_sizes(
+        (weight, (size, n, sets)),
+        (query, (sets, count, d)),
+        (threshold, (n, sets, count)),
+    )
+    out = x.new_empty(size, sets, count, d)
     sizes = *x.size(), *query.size()[:2]
     call('induced_set_attention', x, weight, query, threshold, out, *sizes)
     return out

@@ -51,6 +51,24 @@ def call(name: str, *args: Tensor | float | None) -> None:
     function(*map(_as_c, alive), _as_c(torch.get_num_threads()))
 
 
+def check_sizes(*pairs: tuple[Tensor | None, tuple[int, ...]]) -> None:
+    r"""Makes sure that tensors are as large as a kernel takes them to be, which
+    would read whatever lies behind them in memory otherwise.
+
+    Args:
+        *pairs (tuple): The tensors and their sizes.
+
+    Raises:
+        RuntimeError: If a tensor has another size.
+    """
+    for tensor, size in pairs:
+        if tensor is not None and tuple(tensor.size()) != size:
+            raise RuntimeError(
+                f'Sizes do not match: a tensor of {list(size)} is needed (got '
+                f'{list(tensor.size())})'
+            )
+
+
 def _as_c(value: Tensor | float | None) -> ctypes._SimpleCData:  # type: ignore[type-arg]
     if isinstance(value, Tensor):
         return ctypes.c_void_p(value.data_ptr())

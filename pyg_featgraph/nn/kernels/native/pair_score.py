@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor, att: Tensor, att_bias: Tensor
 ) -> Tensor:
     size, n, d = x.size()
+    h = weight.size(0)
+    check_sizes((weight, (h, d)), (bias, (h,)), (att, (h,)), (att_bias, (1,)))
     out = x.new_empty(size, n, n)
-    sizes = size, n, d, att.numel()
+    sizes = size, n, d, h
     call('pair_score', x, weight, bias, att, att_bias, out, *sizes)
     return out
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(weight: Tensor, x: Tensor) -> Tensor:
+    size, n, m = x.size(0), weight.size(-2), x.size(1)
+    check_sizes((weight, (n, m) if weight.dim() == 2 else (size, n, m)))
     out = x.new_empty(x.size(0), weight.size(-2), x.size(2))
     call('row_product', weight, x, out, *_sizes(weight, x))
     return out

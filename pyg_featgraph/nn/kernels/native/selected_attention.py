@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(
@@ -23,7 +23,16 @@ def forward(
     has_backward: bool,
 ) -> tuple[Tensor, Tensor]:
     size, n, d = x.size()
-    heads = att.size(0)
+    heads, h = att.size(0), weight.size(0)
+    check_sizes(
+        (weight, (h, d)),
+        (bias, (h,)),
+        (score_att, (h,)),
+        (score_bias, (1,)),
+        (att, (heads, d)),
+        (att_bias, (heads,)),
+        (dropout_mask, (size, heads, n, n)),
+    )
     out = x.new_empty(size, n, heads, d)
     selected = x.new_empty(size if has_backward else 0, n, n)
     given = x, weight, bias, score_att, score_bias, att, att_bias, dropout_mask

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    check_sizes((key, query.shape), (value, query.shape))
     out = query.new_empty(query.size())
     call('small_attention', query, key, value, out, *query.size())
     return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(
@@ -12,6 +12,9 @@ def forward(
 ) -> Tensor:
     size, n = target.size()
     m = source.size(1)
+    check_sizes((source, (size, m)))
+    if keep is not None:
+        check_sizes((keep, (min(keep.size(0), size), n, m)))
     out = target.new_empty(size, n, m)
     step = 0 if keep is None or keep.size(0) == 1 else n * m
     slope = float(negative_slope)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyg_featgraph.nn.kernels.native.library import call
+from pyg_featgraph.nn.kernels.native.library import call, check_sizes
 
 
 def forward(
@@ -17,6 +17,7 @@ def forward(
     shared: list[int],
     ptr: list[int],
 ) -> Tensor:
+    check_sizes((weight, (other.numel(), x.size(2))))
     out = x.new_empty(x.size(0), other.numel())
     sets = _sets(other, permutation, shared, ptr)
     call('tuple_product', x, weight, *sets, out, *x.size())
