@@ -61,7 +61,7 @@ def test_main_example(data, tmp_path):
     FieldModel.load(tmp_path / 'out' / 'GraphFM' / 'model.safetensors')
 
 
-@pytest.mark.parametrize('data', ['built-in', 'csv', slow('parquet')])
+@pytest.mark.parametrize('data', ['built-in', slow('csv'), slow('parquet')])
 def test_features_example(data, tmp_path):
     folder = tmp_path / 'out'
     args = ['--no-progress', '--epochs', 1, '--output', folder, '--top', 5]

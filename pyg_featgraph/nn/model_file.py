@@ -2,14 +2,13 @@ r"""The file of a model: configuration and weights."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import safetensors
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from pyg_featgraph.data import FieldInfo
@@ -51,10 +50,8 @@ def write_model(
     tensors = {k: v.contiguous() for k, v in state.items()}
     texts = {'pyg_featgraph.model': json.dumps(meta), 'checksum': SEAL}
     with sealing(path) as temporary:
-        try:
-            save_file(tensors, temporary, texts)
-        except safetensors.SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from error
+        # Its own way to write files leaves others beside them when killed:
+        temporary.write_bytes(save(tensors, texts))
 
 
 def read_model(path: str | os.PathLike[str], device: str) -> Any:

@@ -19,7 +19,7 @@ def other_file_system(path):
 
 
 @pytest.mark.parametrize(
-    'kills', [8, pytest.param(150, marks=pytest.mark.slow)]
+    'kills', [4, pytest.param(150, marks=pytest.mark.slow)]
 )
 def test_killed_runs_end_as_if_nothing_had_been(kills, tmp_path):
     script = Path(__file__).with_name('kill_many.py')
