@@ -90,8 +90,8 @@ LIBRARIES = (
     'shapiq|sklearn|torch|torch_geometric|torchmetrics|types'
 )
 WORDS = (
-    'array|callable|iterable|mapping|optional|sequence|ArrayLike|Data|Figure|'
-    'Entry|ExplainedPair|ExplainedRow|InteractionValues|OptTensor|Pair|'
+    'array|callable|iterable|iterator|mapping|optional|sequence|ArrayLike|Data|'
+    'Entry|Figure|ExplainedPair|ExplainedRow|InteractionValues|OptTensor|Pair|'
     'Rows|Space|SparseTensor|Tensor'
 )
 INTERNAL = (

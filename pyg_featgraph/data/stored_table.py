@@ -43,7 +43,7 @@ class StoredTable(FieldTable):
     use on: four bytes for each row.
 
     A part of it that is a slice, or comes from :meth:`split`, stays in the
-    folder as well; any other :meth:`subset` is a table in memory. The files
+    folder as well; any other :obj:`subset` is a table in memory. The files
     must stay as they are; the checksum of each is verified when its first row
     is read.
 

@@ -79,7 +79,7 @@ def _ahead(
 
 @contextmanager
 def threads() -> Iterator[Callable[[Callable[[T], U], Iterable[T]], list[U]]]:
-    r"""A :func:`map` on as many threads as Arrow has
+    r"""A :obj:`map` on as many threads as Arrow has
     (:func:`pyarrow.cpu_count`).
     """
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
@@ -131,8 +131,8 @@ class FieldCounts:
 
         Args:
             df (pandas.DataFrame): The rows.
-            apply (callable, optional): A :func:`map`, which may have threads.
-                (default: :func:`map`)
+            apply (callable, optional): A :obj:`map`, which may have threads.
+                (default: :obj:`map`)
         """
         check_frame(df, self.schema.columns)
         label = read_column(df, self.schema.label)

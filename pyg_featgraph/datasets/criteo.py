@@ -81,7 +81,7 @@ class Criteo(TableDataset):
 
     def files(self, days: Sequence[int] | None = None) -> RowFiles:
         r"""The files as they are, to be encoded at full speed: faster than the
-        rows of :meth:`chunks`, since lines are not looked at one by one.
+        rows of :obj:`chunks`, since lines are not looked at one by one.
 
         Args:
             days (list of int, optional): The numbers of files :obj:`day_*`.

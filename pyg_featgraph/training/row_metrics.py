@@ -35,7 +35,7 @@ class RowMetric(WrapperMetric):
 
     @property
     def higher_is_better(self) -> bool | None:
-        r"""Whether high is best: as the other metric says."""
+        r"""Whether high is best, as the other metric says."""
         out: bool | None = self.metric.higher_is_better
         return out
 

@@ -43,7 +43,7 @@ class Links(NamedTuple):
         needs_alpha (bool, optional): Whether the weights that messages are
             multiplied with are asked for. (default: :obj:`False`)
         by_operator (bool, optional): Whether the weights are left to the
-            operator, see :meth:`FieldConv.weighs`. (default: :obj:`False`)
+            operator, see :obj:`FieldConv.weighs`. (default: :obj:`False`)
     """
 
     edge_index: Tensor | None = None
