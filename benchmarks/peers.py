@@ -11,7 +11,8 @@ An environment of its own has all of them, in versions that work together:
         --models GraphFM 'DeepCTR-Torch AutoInt'
 
 A training step is the forward pass, the mean binary cross entropy, the
-backward pass and a step of Adam over all parameters, tables included; inference
+backward pass and a step of torch's fused Adam over all parameters, tables
+included; inference
 is a forward pass without gradients. All models take their turns in each round;
 a ratio is that of the times of one round. Models of this library run once with
 each form of its kernels. The peak memory is that of a training
@@ -42,7 +43,7 @@ def contestant(name, rows, fields, ids):
 def training(name, kernels, rows, fields, ids):
     """A function that makes a step."""
     one = contestant(name, rows, fields, ids)
-    optimizer = torch.optim.Adam(one.model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(one.model.parameters(), lr=1e-3, fused=True)
     label = torch.rand(rows, generator=torch.Generator().manual_seed(2))
     label = label.round()
     loss = (

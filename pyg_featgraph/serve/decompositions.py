@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from pyg_featgraph.nn.kernels.field_product import field_product_formula
 from pyg_featgraph.nn.kernels.gru_step import gru_step_formula
 from pyg_featgraph.nn.kernels.hadamard_attention import attention_weights
+from pyg_featgraph.nn.kernels.lookup import lookup_formula
 from pyg_featgraph.nn.kernels.pair_score import pair_places
 from pyg_featgraph.nn.kernels.row_product import row_product_formula
 from pyg_featgraph.nn.kernels.small_attention import small_attention_formula
@@ -145,6 +146,7 @@ _FORMULAS: dict[Any, Callable[..., Any]] = {
     _own.gru_step.default: gru_step_formula,
     _own.hadamard_attention.default: _hadamard_attention,
     _own.induced_set_attention.default: _induced_set_attention,
+    _own.lookup.default: lookup_formula,
     _own.pair_score.default: _pair_score,
     _own.row_product.default: row_product_formula,
     _own.selected_attention.default: _selected_attention,

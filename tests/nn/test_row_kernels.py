@@ -10,9 +10,9 @@ from operator_checks import assert_proper, assert_single_precision
 pytestmark = pytest.mark.usefixtures('kernels')
 
 # The modules, whose functions have the same names:
-gru, rows, edges = (
+gru, rows, edges, vectors = (
     import_module(f'pyg_featgraph.nn.kernels.{name}')
-    for name in ('gru_step', 'row_product', 'sum_softmax')
+    for name in ('gru_step', 'row_product', 'sum_softmax', 'lookup')
 )
 
 
@@ -85,6 +85,49 @@ def test_row_product(size, n, m, d):
             ]
         )
         assert_same(expected, [rows.row_product(weight, x)], [weight, x])
+        gate = randn(size, n, d)
+        inputs = [weight, x, gate]
+        assert_same(gate * expected, [rows.row_product(*inputs)], inputs)
+
+
+@pytest.mark.parametrize('index_type', [torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    ('num_rows', 'size', 'd'),
+    [(1, (2,), 1), (9, (40,), 8), (50, (7, 3), 17), (4, (3, 0), 2)],
+)
+def test_lookup(num_rows, size, d, index_type):
+    """Some rows are looked up often, others never."""
+    weight, value = randn(num_rows, d), randn(*size)
+    index = torch.randint(num_rows, size).square() % num_rows
+    out = [
+        v * weight[t]
+        for v, t in zip(value.flatten(), index.flatten().tolist(), strict=True)
+    ]
+    expected = torch.stack([*out, weight.sum(0) * 0])[:-1].view(*size, d)
+    found = vectors.lookup(weight, index.to(index_type), value)
+    assert_same(expected, [found], [weight, value])
+    sparse = vectors.lookup(weight, index.to(index_type), value, sparse=True)
+    torch.testing.assert_close(sparse, expected)
+    sparse.sum().backward()
+    assert weight.grad.is_sparse
+
+
+def test_lookup_is_a_proper_operator():
+    weight, value = randn(5, 3), randn(2, 4)
+    index = torch.randint(5, (2, 4))
+    torch.library.opcheck(vectors._lookup, (weight, index, value))
+    grad = torch.randn(2, 4, 3).double()
+    given = grad, index, value.detach(), 5
+    torch.library.opcheck(vectors._lookup_backward, given)
+
+
+def test_lookup_of_what_is_not_there():
+    weight, value = torch.rand(4, 3), torch.ones(2)
+    for number in (-1, 4):
+        with pytest.raises(IndexError):
+            vectors.lookup(weight, torch.tensor([0, number]), value)
+    with pytest.raises(RuntimeError, match='[Ss]ize'):
+        vectors.lookup(weight, torch.tensor([0, 1]), torch.ones(3))
 
 
 def softmax_by_loops(target, source, keep, slope):
@@ -140,8 +183,9 @@ def operators():
     yield *ops, (*nodes, *weights), (7, d), (*nodes[:2], *weights)
     ops = rows._row_product, rows._row_product_backward
     for size in ((3, 5, 4), (5, 4)):
-        given = torch.rand(size), torch.randn(3, 4, d)
-        yield *ops, given, (3, 5, d), given
+        for gate in (None, torch.randn(3, 5, d)):
+            given = torch.rand(size), torch.randn(3, 4, d), gate
+            yield *ops, given, (3, 5, d), given
     ops = edges._sum_softmax, edges._sum_softmax_backward
     scores, keep = (torch.randn(3, 5), torch.randn(3, 4)), torch.rand(1, 5, 4)
     for mask in (None, keep < 0.6):
@@ -158,7 +202,8 @@ def test_threads_share_the_nodes(threads):
     weights += [torch.randn(15).double(), torch.randn(15).double()]
     given = nodes[:2] + weights
     matrix, many = torch.randn(3, 4).double(), torch.randn(200, 4, 5).double()
-    up = torch.randn(200, 3, 5).double()
+    up, gate = torch.randn(2, 200, 3, 5).double()
+    index, value = torch.randint(30, (200,)), torch.randn(200).double()
     outs = []
     try:
         for count in (1, threads):
@@ -167,8 +212,10 @@ def test_threads_share_the_nodes(threads):
                 [
                     gru._gru_step(*nodes[:3], *weights),
                     *gru._gru_step_backward(nodes[3], *given),
-                    rows._row_product(matrix, many),
-                    *rows._row_product_backward(up, matrix, many),
+                    rows._row_product(matrix, many, gate),
+                    *rows._row_product_backward(up, matrix, many, gate),
+                    vectors._lookup(matrix.new_ones(30, 2), index, value),
+                    vectors._lookup_backward(up[:, 0], index, value, 30),
                 ]
             )
     finally:
@@ -177,11 +224,11 @@ def test_threads_share_the_nodes(threads):
         torch.testing.assert_close(one, two)
 
 
-@pytest.mark.parametrize('number', range(5))
+@pytest.mark.parametrize('number', range(7))
 def test_are_proper_operators(number):
     assert_proper(*list(operators())[number])
 
 
-@pytest.mark.parametrize('number', range(5))
+@pytest.mark.parametrize('number', range(7))
 def test_stay_in_single_precision_under_autocast(number):
     assert_single_precision(*list(operators())[number])

@@ -227,10 +227,14 @@ class FieldConv(MessagePassing):
         return False
 
     def spread(
-        self, message: Tensor, links: Links, weight: Tensor | None
+        self,
+        message: Tensor,
+        links: Links,
+        weight: Tensor | None,
+        gate: Tensor | None = None,
     ) -> Tensor:
-        r"""Sums what the neighbours of each target send, :math:`\sum_j w_{ij}
-        \mathbf{m}_j`.
+        r"""Sums what the neighbours of each target send, :math:`\mathbf{g}_i
+        \odot \sum_j w_{ij} \mathbf{m}_j`.
 
         Args:
             message (torch.Tensor): The messages of the sources, with shape
@@ -238,6 +242,8 @@ class FieldConv(MessagePassing):
             links (Links): The edges.
             weight (torch.Tensor, optional): The weights, without heads;
                 :obj:`None` for one.
+            gate (torch.Tensor, optional): What the sums of the targets are
+                multiplied with. (default: one)
         """
         if links.edge_index is not None:
             if weight is None:
@@ -246,15 +252,15 @@ class FieldConv(MessagePassing):
             out: Tensor = self.propagate(
                 links.edge_index, x=message, alpha=weight, size=links.size
             )
-            return out
+            return out if gate is None else gate * out
         if links.mask is not None:
             message = message * links.mask.unsqueeze(-1)
-        if weight is None:
-            total = message.sum(dim=1, keepdim=True)
-            if self.edge.self_loops:
-                return total.expand_as(message)
-            return total - message
-        return row_product(weight, message)
+        if weight is not None:
+            return row_product(weight, message, gate)
+        out = message.sum(dim=1, keepdim=True).expand_as(message)
+        if not self.edge.self_loops:
+            out = out - message
+        return out if gate is None else gate * out
 
     def message(self, x_j: Tensor, alpha: Tensor) -> Tensor:
         # Weights with heads meet features with heads:

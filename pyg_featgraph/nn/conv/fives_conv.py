@@ -99,14 +99,14 @@ class FIVESConv(FieldConv):
             total = weight.sum(dim=-1, keepdim=True)
             weight, is_scaled = weight / _positive(total), True
         message = x[0] if self.lin is None else self.lin(x[0], field[0])
-        out = self.spread(message, links, weight)
+        out = self.spread(message, links, weight, gate=x[1])
         if not is_scaled:
             ones = x[0].new_ones(*x[0].size()[:-1], 1)
             total = _positive(self.spread(ones, links, weight))
             out = out / total
             if links.needs_alpha:
                 weight = self._normalized(weight, links, total.squeeze(-1))
-        return x[1] * out, weight
+        return out, weight
 
     def _normalized(
         self, weight: Tensor | None, links: Links, total: Tensor

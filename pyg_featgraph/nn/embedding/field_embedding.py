@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.embedding.base import NodeEmbedding, is_large
+from pyg_featgraph.nn.kernels import lookup
 
 
 class FieldEmbedding(NodeEmbedding):
@@ -83,8 +83,7 @@ class FieldEmbedding(NodeEmbedding):
         return x if node_index.dim() == 1 else x.sum(dim=1)
 
     def _look_up(self, index: Tensor, value: Tensor) -> Tensor:
-        x = F.embedding(index, self.weight, sparse=self.sparse)
-        return x * value.unsqueeze(-1)
+        return lookup(self.weight, index, value, self.sparse)
 
     def by_table(self, values: Tensor) -> list[tuple[Parameter, Tensor]]:
         return [(self.weight, values)]

@@ -12,6 +12,7 @@ from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
 from pyg_featgraph.nn.embedding.base import NodeEmbedding, is_large
+from pyg_featgraph.nn.kernels import lookup
 
 
 class RaggedEmbedding(NodeEmbedding):
@@ -170,14 +171,14 @@ class RaggedEmbedding(NodeEmbedding):
             # Looking up any id for fields without dimensions, times zero, is
             # faster than putting the others in their places:
             used = self.member >= 0
-            x = self.tables[0](local * used) * (value * used).unsqueeze(-1)
+            x = _look_up(self.tables[0], local * used, value * used)
             kept = self.kept_0[self.place]
             return self._fill(x, kept.expand(size, -1, -1))
         outs = []
         for g, table in enumerate(self.tables):
             slots = self.get_buffer(f'slots_{g}')
             kept = self.get_buffer(f'kept_{g}')
-            x = table(local[:, slots]) * value[:, slots].unsqueeze(-1)
+            x = _look_up(table, local[:, slots], value[:, slots])
             if slots.numel() > kept.size(0):
                 place = self.place[self.slot_field[slots]]
                 out = x.new_zeros(size, kept.size(0), x.size(2))
@@ -202,7 +203,7 @@ class RaggedEmbedding(NodeEmbedding):
             own = field[nodes]
             # Unused slots hold the first id of all, and zero:
             local = (index[nodes] - self.shift[own].unsqueeze(1)).clamp(min=0)
-            x = (table(local) * value[nodes].unsqueeze(-1)).sum(dim=1)
+            x = _look_up(table, local, value[nodes]).sum(dim=1)
             x = self._fill(x, kept[self.place[own]])
             out = out.to(x.dtype).index_copy(0, nodes, x)
         return out
@@ -219,3 +220,7 @@ class RaggedEmbedding(NodeEmbedding):
             f'{self.__class__.__name__}({self.info.num_embeddings}, '
             f'{self.embedding_dim}, dims={sizes})'
         )
+
+
+def _look_up(table: torch.nn.Embedding, index: Tensor, value: Tensor) -> Tensor:
+    return lookup(table.weight, index, value, table.sparse)

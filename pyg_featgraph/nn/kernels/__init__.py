@@ -7,6 +7,7 @@ from pyg_featgraph.nn.kernels.hadamard_attention import (
     hadamard_attention,
 )
 from pyg_featgraph.nn.kernels.induced_set import induced_set_attention
+from pyg_featgraph.nn.kernels.lookup import lookup
 from pyg_featgraph.nn.kernels.pair_score import pair_score
 from pyg_featgraph.nn.kernels.row_product import row_product
 from pyg_featgraph.nn.kernels.selected_attention import selected_attention
@@ -26,6 +27,7 @@ __all__ = [
     'gru_step',
     'hadamard_attention',
     'induced_set_attention',
+    'lookup',
     'pair_score',
     'plan_tuples',
     'row_product',

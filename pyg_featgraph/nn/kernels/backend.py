@@ -14,6 +14,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from pyg_featgraph.nn.kernels.allocator import keep_freed_memory
+
 #: Chooses between the forms: ``portable``; ``native``, which is an error where
 #: the kernels cannot be had; or ``triton``, also for tensors on a CPU, where
 #: its interpreter runs them (``TRITON_INTERPRET=1``), to see that they are
@@ -40,6 +42,8 @@ def native_form(name: str, x: Tensor) -> ModuleType | None:
         raise ValueError(
             f'{VARIABLE} must be one of {", ".join(_CHOICES)} (got {choice!r})'
         )
+    if x.device.type == 'cpu':
+        keep_freed_memory()
     if choice == 'portable':
         return None
     if x.is_cuda or choice == 'triton':

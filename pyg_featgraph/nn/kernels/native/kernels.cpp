@@ -3,6 +3,7 @@
 #include "field_product.h"
 #include "gru_step.h"
 #include "induced_set.h"
+#include "lookup.h"
 #include "row_product.h"
 #include "selected_attention.h"
 #include "small_attention.h"
@@ -100,16 +101,27 @@
                                    grad_weight, grad_query, grad_bounds, size, \
                                    n, d, sets, count, threads);                \
   }                                                                            \
-  extern "C" void row_product_##NAME(const T* weight, const T* x, T* out,      \
-                                     INT shared, INT size, INT n, INT m,       \
-                                     INT d, INT threads) {                     \
-    row_product(weight, x, out, shared, size, n, m, d, threads);               \
+  extern "C" void lookup_##NAME(const T* weight, const INT* index,             \
+                                const T* value, T* out, INT count, INT d,      \
+                                INT threads) {                                 \
+    lookup(weight, index, value, out, count, d, threads);                      \
+  }                                                                            \
+  extern "C" void lookup_backward_##NAME(                                      \
+      const T* grad, const INT* index, const T* value, T* grad_weight,         \
+      INT rows, INT count, INT d, INT threads) {                               \
+    lookup_backward(grad, index, value, grad_weight, rows, count, d, threads); \
+  }                                                                            \
+  extern "C" void row_product_##NAME(                                          \
+      const T* weight, const T* x, const T* gate, T* out, INT shared,          \
+      INT size, INT n, INT m, INT d, INT threads) {                            \
+    row_product(weight, x, gate, out, shared, size, n, m, d, threads);         \
   }                                                                            \
   extern "C" void row_product_backward_##NAME(                                 \
-      const T* grad, const T* weight, const T* x, T* grad_weight, T* grad_x,   \
-      INT shared, INT size, INT n, INT m, INT d, INT threads) {                \
-    row_product_backward(grad, weight, x, grad_weight, grad_x, shared, size,   \
-                         n, m, d, threads);                                    \
+      const T* grad, const T* weight, const T* x, const T* gate,               \
+      T* grad_weight, T* grad_x, T* grad_gate, INT shared, INT size, INT n,    \
+      INT m, INT d, INT threads) {                                             \
+    row_product_backward(grad, weight, x, gate, grad_weight, grad_x,           \
+                         grad_gate, shared, size, n, m, d, threads);           \
   }                                                                            \
   extern "C" void small_attention_##NAME(const T* query, const T* key,         \
                                          const T* value, T* out, INT size,     \

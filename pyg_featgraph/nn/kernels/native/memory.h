@@ -96,6 +96,15 @@ inline void copy_few(const T* in, int64_t count, T* out) {
   for (; k < count; ++k) out[k] = in[k];
 }
 
+// The products of so few numbers.
+template <typename T>
+inline void multiply_few(const T* a, const T* b, int64_t count, T* out) {
+  int64_t k = 0;
+  for (; k + Vector<T>::lanes <= count; k += Vector<T>::lanes)
+    store(out + k, load(a + k) * load(b + k));
+  for (; k < count; ++k) out[k] = a[k] * b[k];
+}
+
 // [rows][columns] with a stride -> [rows][ld], the rest zero.
 template <typename T>
 inline void copy_padded(const T* in, int64_t rows, int64_t columns,
@@ -122,16 +131,6 @@ inline void copy_back(const T* in, int64_t rows, int64_t columns, int64_t ld,
     copy_few(in + i * ld, columns, out + i * stride);
 }
 
-// [rows][columns] with a stride -> [columns][ld], what is behind the rows zero.
-template <typename T>
-inline void transpose_padded(const T* in, int64_t rows, int64_t columns,
-                             int64_t stride, T* out, int64_t ld) {
-  for (int64_t k = 0; k < columns; ++k) {
-    for (int64_t i = 0; i < rows; ++i) out[k * ld + i] = in[i * stride + k];
-    std::fill(out + k * ld + rows, out + (k + 1) * ld, T(0));
-  }
-}
-
 // The first so many numbers, the rest zero.
 template <typename T>
 inline V<T> load_first(const T* p, int64_t count) {
@@ -147,4 +146,22 @@ inline void store_first(T* p, V<T> v, int64_t count) {
     store(p, v);
   else
     std::memcpy(p, &v, count * sizeof(T));
+}
+
+// [rows][columns] with a stride -> [columns][ld], what is behind the rows zero.
+// There is room for whole vectors.
+template <typename T>
+inline void transpose_padded(const T* in, int64_t rows, int64_t columns,
+                             int64_t stride, T* out, int64_t ld) {
+  constexpr int64_t lanes = Vector<T>::lanes;
+  for (int64_t i = 0; i < ld; i += lanes)
+    for (int64_t k = 0; k < columns; k += lanes) {
+      const int64_t count = std::min(lanes, columns - k);
+      V<T> v[lanes];
+      for (int64_t r = 0; r < lanes; ++r)
+        v[r] = i + r < rows ? load_first(in + (i + r) * stride + k, count)
+                            : V<T>{};
+      transpose_square<T>(v);
+      for (int64_t c = 0; c < count; ++c) store(out + (k + c) * ld + i, v[c]);
+    }
 }

@@ -1,0 +1,38 @@
+"""Memory that a step has freed is at hand for the next one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pyg_featgraph.nn.kernels.allocator import keep_freed_memory
+
+# The pages that ten rounds of the same pieces touch for the first time:
+CODE = """
+import resource
+import torch
+from pyg_featgraph.nn.kernels import top_m
+
+top_m(torch.rand(2, 3), 1)
+for k in range(20):
+    parts = [torch.ones(2**22) for _ in range(8)]
+    if k == 9:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    del parts
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(
+    not keep_freed_memory(), reason='another allocator, or one that was told'
+)
+def test_freed_memory_is_at_hand():
+    run = [sys.executable, '-c', CODE]
+    out = subprocess.run(run, capture_output=True, text=True, check=True)
+    # In all, 32,768 pages (128 MB) are touched ten times:
+    assert int(out.stdout) < 2 * 32_768
+
+
+def test_who_has_told_the_allocator_is_not_overruled(monkeypatch):
+    monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '65536')
+    assert not keep_freed_memory.__wrapped__()
