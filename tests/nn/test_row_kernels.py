@@ -126,7 +126,7 @@ def test_lookup_of_what_is_not_there():
     for number in (-1, 4):
         with pytest.raises(IndexError):
             vectors.lookup(weight, torch.tensor([0, number]), value)
-    with pytest.raises(RuntimeError, match='[Ss]ize'):
+    with pytest.raises(RuntimeError, match=r'[Ss]ize'):
         vectors.lookup(weight, torch.tensor([0, 1]), torch.ones(3))
 
 
