@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from pyg_featgraph.nn.kernels.field_product import field_product_formula
+from pyg_featgraph.nn.kernels.gated_steps import gated_steps_formula
 from pyg_featgraph.nn.kernels.gru_step import gru_step_formula
 from pyg_featgraph.nn.kernels.hadamard_attention import attention_weights
 from pyg_featgraph.nn.kernels.lookup import lookup_formula
@@ -143,6 +144,7 @@ def _tuple_product(
 _own = torch.ops.pyg_featgraph
 _FORMULAS: dict[Any, Callable[..., Any]] = {
     _own.field_product.default: field_product_formula,
+    _own.gated_steps.default: gated_steps_formula,
     _own.gru_step.default: gru_step_formula,
     _own.hadamard_attention.default: _hadamard_attention,
     _own.induced_set_attention.default: _induced_set_attention,

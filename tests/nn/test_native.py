@@ -66,6 +66,17 @@ def test_sizes_that_do_not_match(monkeypatch):
         (kernels.row_product, (torch.randn(2, 4, 4), x, x)),
         (kernels.sum_softmax, (x[..., 0], x[..., 0], scale[:, 0] > 0, 0.2)),
         (kernels.gru_step, (x[0], x[0], x[0], *gru, *[torch.randn(9)] * 2)),
+        (
+            kernels.gated_steps,
+            (
+                x,
+                torch.randn(2, 4, 4),
+                *[torch.randn(1, 4, 3, 3)] * 2,
+                *gru,
+                *[torch.randn(9)] * 2,
+                1,
+            ),
+        ),
         (kernels.tuple_product, (x, torch.randn(2, 3), pairs)),
         (
             kernels.induced_set_attention,

@@ -11,7 +11,7 @@ from torch_geometric.nn.inits import zeros
 from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
 from pyg_featgraph.nn.dense.field_linear import FieldLinear
 from pyg_featgraph.nn.edge.base import FieldEdge
-from pyg_featgraph.nn.kernels import gru_step
+from pyg_featgraph.nn.kernels import gated_steps, gru_step
 from pyg_featgraph.nn.layout import Pair
 from pyg_featgraph.nn.lazy import LazyModule
 
@@ -118,6 +118,13 @@ class FiGNNConv(FieldConv, LazyModule):
         r"""Size of each node vector."""
         return self.in_channels
 
+    def materialize(self, in_channels: int) -> None:
+        super().materialize(in_channels)
+        # They are not always called, which would do it:
+        for lin in (*self.lin_out, *self.lin_in):
+            if lin.is_lazy:
+                lin.materialize(in_channels)
+
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         super().reset_parameters()
@@ -140,6 +147,16 @@ class FiGNNConv(FieldConv, LazyModule):
         # What goes into the GRU has the bias, which is one of the gates then:
         bias = self.bias_ih + (self.weight_ih * self.bias).sum(dim=1)
         gru = self.weight_ih, self.weight_hh, bias, self.bias_hh
+        if links.ends is None and source is h and self.num_layers > 0:
+            # All steps of a row in one go:
+            outgoing, incoming = (
+                torch.stack([lin.matrices(h) for lin in lins])
+                for lins in (self.lin_out, self.lin_in)
+            )
+            weight = self._all_weights(x, links)
+            matrices = outgoing, incoming
+            h = gated_steps(h, weight, *matrices, *gru, self.num_layers)
+            return h, links.weight
         for step in range(self.num_layers):
             k = 0 if self.share_weights else step
             message = self.lin_out[k](source, field[0])
@@ -149,6 +166,14 @@ class FiGNNConv(FieldConv, LazyModule):
             h = gru_step(out.flatten(0, -2), h, first, *gru).view_as(x[1])
             source = h if x[0] is x[1] else source
         return h, links.weight
+
+    def _all_weights(self, x: Pair, links: Links) -> Tensor:
+        # Those of the dense layout; what is not there sends nothing.
+        if links.weight is None:
+            return self.edge.dense(x, links.pairs)
+        if links.mask is None:
+            return links.weight
+        return links.weight * links.mask.unsqueeze(1)
 
     def __repr__(self) -> str:
         return (

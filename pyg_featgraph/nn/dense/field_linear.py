@@ -89,14 +89,32 @@ class FieldLinear(LazyModule):
         elif x.dim() == 4 and x.size(1) == self.num_fields:
             out = field_product(x, self.weight)
         else:
-            raise ValueError(
-                "'field' is required, since each of the "
-                f'{self.num_fields} fields has its own weights (got shape '
-                f'{list(x.size())})'
-            )
+            raise self._needs_field(x)
         if bias is not None:
             out = out + bias
         return out.squeeze(-2) if self.heads is None else out
+
+    def matrices(self, x: Tensor) -> Tensor:
+        r"""The matrices alone, for an operator that multiplies nodes of the
+        dense layout with them itself, with shape :math:`(n, F_{in}, F_{out})`
+        or, where all fields share one, :math:`(1, F_{in}, F_{out})`.
+
+        Args:
+            x (torch.Tensor): The node vectors, with shape :math:`(B, n,
+                F_{in})`.
+
+        Raises:
+            ValueError: If these are not the nodes of all fields.
+        """
+        if self.num_fields is not None and x.size(1) != self.num_fields:
+            raise self._needs_field(x)
+        return self.weight.squeeze(1)
+
+    def _needs_field(self, x: Tensor) -> ValueError:
+        return ValueError(
+            f"'field' is required, since each of the {self.num_fields} fields "
+            f'has its own weights (got shape {list(x.size())})'
+        )
 
     def __repr__(self) -> str:
         return (

@@ -1,6 +1,7 @@
 r"""The computations behind the dense layout."""
 
 from pyg_featgraph.nn.kernels.field_product import field_product
+from pyg_featgraph.nn.kernels.gated_steps import gated_steps
 from pyg_featgraph.nn.kernels.gru_step import gru_step
 from pyg_featgraph.nn.kernels.hadamard_attention import (
     attention_weights,
@@ -24,6 +25,7 @@ __all__ = [
     'TuplePlan',
     'attention_weights',
     'field_product',
+    'gated_steps',
     'gru_step',
     'hadamard_attention',
     'induced_set_attention',

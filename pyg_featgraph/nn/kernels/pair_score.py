@@ -22,8 +22,8 @@ from torch import Tensor
 from pyg_featgraph.nn.kernels.backend import native_form
 
 # Bytes of the products of a chunk of rows. On a CPU they should stay in the
-# last-level cache, on a GPU they should be enough to fill it:
-_CPU_CHUNK = 12 * 2**20
+# cache of a core, on a GPU they should be enough to fill it:
+_CPU_CHUNK = 3 * 2**19
 _GPU_CHUNK = 512 * 2**20
 
 

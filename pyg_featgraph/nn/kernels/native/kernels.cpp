@@ -1,7 +1,7 @@
 // What Python calls: each function for float and for double. Tensors are
 // contiguous, and those that are left out are null.
 #include "field_product.h"
-#include "gru_step.h"
+#include "gated_steps.h"
 #include "induced_set.h"
 #include "lookup.h"
 #include "row_product.h"
@@ -69,6 +69,32 @@
       INT size, INT n, INT fields, INT heads, INT in, INT out, INT threads) {  \
     field_product_backward(grad, x, weight, grad_x, grad_weight, size, n,      \
                            fields, heads, in, out, threads);                   \
+  }                                                                            \
+  extern "C" void gated_steps_##NAME(                                          \
+      const T* x, const T* weight, const T* outgoing, const T* incoming,       \
+      const T* weight_ih, const T* weight_hh, const T* bias_ih,                \
+      const T* bias_hh, T* out, INT shared, INT count, INT own_steps,          \
+      INT fields, INT size, INT n, INT d, INT threads) {                       \
+    const Gates<T> gates(weight_ih, weight_hh, bias_ih, bias_hh, d);           \
+    const Steps<T> steps(outgoing, incoming, gates, count, own_steps, fields,  \
+                         n);                                                   \
+    gated_steps(x, weight, steps, out, shared, size, threads);                 \
+  }                                                                            \
+  extern "C" void gated_steps_backward_##NAME(                                 \
+      const T* grad, const T* x, const T* weight, const T* outgoing,           \
+      const T* incoming, const T* weight_ih, const T* weight_hh,               \
+      const T* bias_ih, const T* bias_hh, T* grad_x, T* grad_weight,           \
+      T* grad_outgoing, T* grad_incoming, T* grad_weight_ih,                   \
+      T* grad_weight_hh, T* grad_bias_ih, T* grad_bias_hh, INT shared,         \
+      INT count, INT own_steps, INT fields, INT size, INT n, INT d,            \
+      INT threads) {                                                           \
+    const Gates<T> gates(weight_ih, weight_hh, bias_ih, bias_hh, d);           \
+    const Steps<T> steps(outgoing, incoming, gates, count, own_steps, fields,  \
+                         n);                                                   \
+    gated_steps_backward(grad, x, weight, steps, grad_x, grad_weight,          \
+                         grad_outgoing, grad_incoming, grad_weight_ih,         \
+                         grad_weight_hh, grad_bias_ih, grad_bias_hh, shared,   \
+                         size, threads);                                       \
   }                                                                            \
   extern "C" void gru_step_##NAME(                                             \
       const T* in, const T* h, const T* first, const T* weight_ih,             \

@@ -96,6 +96,15 @@ inline void copy_few(const T* in, int64_t count, T* out) {
   for (; k < count; ++k) out[k] = in[k];
 }
 
+// Adds so few numbers to others.
+template <typename T>
+inline void add_few(const T* in, int64_t count, T* out) {
+  int64_t k = 0;
+  for (; k + Vector<T>::lanes <= count; k += Vector<T>::lanes)
+    store(out + k, load(out + k) + load(in + k));
+  for (; k < count; ++k) out[k] += in[k];
+}
+
 // The products of so few numbers.
 template <typename T>
 inline void multiply_few(const T* a, const T* b, int64_t count, T* out) {
