@@ -135,9 +135,10 @@ def tuples(x, numbers):
     rows, n, d = x.size()
     plan = plan_tuples(list(combinations(range(n), 2)))
     num = plan.other.numel()
-    sets = plan.other.to(x.device), plan.shared, plan.ptr, plan.starts
+    order = plan.other, plan.permutation, plan.inverse
+    sets = *(v.to(x.device) for v in order), plan.shared, plan.ptr, plan.starts
     given = x, torch.randn(num, d, **numbers), *sets
-    grad = torch.randn(num, rows, **numbers)
+    grad = torch.randn(rows, num, **numbers)
     # All pairs, with weights: product, weight, sum; backwards the gradients of
     # two nodes and of the weight.
     yield Work('tuple_product', given, num * 3 * d, n * d + num)

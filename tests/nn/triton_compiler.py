@@ -81,7 +81,7 @@ def main():
     args = x, *args, randn(n, SETS, QUERIES)
     sets.backward(sets.forward(*args), *args)
     plan = plan_tuples([(0, 1, 2), (0, 1, 3), (1, 2, 4)])
-    plan = plan.other, plan.shared, plan.ptr, plan.starts
+    plan = plan.other, plan.permutation, plan.inverse, plan.shared, plan.ptr
     for weight in (None, randn(3, d)):
         out = tuples.forward(x, weight, *plan)
         tuples.backward(out, x, weight, *plan)
