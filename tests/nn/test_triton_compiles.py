@@ -13,7 +13,7 @@ pytest.importorskip('triton', reason='Triton is not installed')
 # The least that a program can have on GPUs of compute capability 8 and above:
 SHARED = 99 * 1024
 LAUNCHED = {
-    'hadamard_attention._backward',
+    'hadamard_pairs.backward_kernel',
     'hadamard_attention._forward',
     'induced_set._backward_nodes',
     'induced_set._backward_queries',

@@ -40,12 +40,12 @@ def tile(x: Tensor, most: int, numbers: int = 4096) -> int:
     r"""How many vectors of the size of nodes fit a tile: a power of two.
 
     Args:
-        x (torch.Tensor): The nodes, with shape :math:`(B, n, d)`.
+        x (torch.Tensor): The nodes, with shape :math:`(*, d)`.
         most (int): How many are enough.
         numbers (int, optional): How many numbers of single precision fit
             beside the other tiles of a program. (default: :obj:`4096`)
     """
-    size = numbers * 4 // (accumulator(x).itemsize * padded(x.size(2)))
+    size = numbers * 4 // (accumulator(x).itemsize * padded(x.size(-1)))
     return max(SMALLEST, min(most, size))
 
 
@@ -100,3 +100,13 @@ def load_matrix(pointer, i, rows, j, columns, SUM: tl.constexpr):
 def load_vector(pointer, i, size, SUM: tl.constexpr):
     """Entries of a vector, zero outside of it."""
     return tl.load(pointer + i, mask=i < size, other=0).to(SUM)
+
+
+@triton.jit
+def load_heads(pointer, b, head, i, n, heads, c, d, SUM: tl.constexpr):
+    """Entries of a head of a row of contiguous [B, n, heads, d], zero outside
+    of it.
+    """
+    mask = (i < n)[:, None] & (c < d)[None, :]
+    where = ((b * n + i)[:, None] * heads + head) * d + c[None, :]
+    return tl.load(pointer + where, mask=mask, other=0).to(SUM)
