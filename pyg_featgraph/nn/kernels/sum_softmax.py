@@ -52,7 +52,7 @@ def sum_softmax_formula(
 def _sum_softmax(
     target: Tensor, source: Tensor, keep: Tensor | None, negative_slope: float
 ) -> Tensor:
-    native = native_form('sum_softmax', target)
+    native = native_form('sum_softmax', source)
     given = target, source, keep, negative_slope
     if native is not None:
         return native.forward(*given)  # type: ignore[no-any-return]
@@ -74,7 +74,7 @@ def _sum_softmax_backward(
     source: Tensor,
     negative_slope: float,
 ) -> tuple[Tensor, Tensor]:
-    native = native_form('sum_softmax', target)
+    native = native_form('sum_softmax', source)
     if native is not None:
         return native.backward(grad, out, target, source, negative_slope)  # type: ignore[no-any-return]
     # What is left out has a weight of zero and so no gradient.

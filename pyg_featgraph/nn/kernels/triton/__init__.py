@@ -14,9 +14,12 @@ _LOG = logging.getLogger('pyg_featgraph')
 #: The kernels, with the largest last dimension of what they work on that leaves
 #: room for their tiles on every GPU.
 LARGEST = {
+    'gru_step': 128,
     'hadamard_attention': 128,
     'induced_set': 128,
     'pair_score': 128,
+    'small_attention': 128,
+    'sum_softmax': 1024,
     'top_m': 256,
     'tuple_product': 128,
 }
