@@ -52,17 +52,18 @@ def randn(*size):
 def main():
     driver.set_active(Driver())
     JITFunction.run = compile_only
-    pair_score, attention, sets, tuples, top_m = (
-        import_module(f'{triton.__name__}.{name}')
-        for name in (
-            'pair_score',
-            'hadamard_attention',
-            'induced_set',
-            'tuple_product',
-            'top_m',
-        )
-    )
-    n, d = int(N), int(D)
+    compile_pairs(int(N), int(D))
+    compile_sets(int(N), int(D))
+    compile_rows(int(N), int(D))
+
+
+def module(name):
+    return import_module(f'{triton.__name__}.{name}')
+
+
+def compile_pairs(n, d):
+    pair_score, top_m = module('pair_score'), module('top_m')
+    attention = module('hadamard_attention')
     x = randn(SIZE, n, d)
     layer = randn(HIDDEN, d), randn(HIDDEN), randn(HIDDEN)
     out = pair_score.forward(x, *layer, randn(1))
@@ -77,6 +78,11 @@ def main():
     ):
         out = attention.forward(x, *parameters, *args)
         attention.backward(out, x, *parameters, *args)
+
+
+def compile_sets(n, d):
+    sets, tuples = module('induced_set'), module('tuple_product')
+    x = randn(SIZE, n, d)
     args = randn(SIZE, n, SETS), randn(SETS, QUERIES, d)
     args = x, *args, randn(n, SETS, QUERIES)
     sets.backward(sets.forward(*args), *args)
@@ -85,6 +91,24 @@ def main():
     for weight in (None, randn(3, d)):
         out = tuples.forward(x, weight, *plan)
         tuples.backward(out, x, weight, *plan)
+
+
+def compile_rows(n, d):
+    gru_step, sum_softmax = module('gru_step'), module('sum_softmax')
+    attention = module('small_attention')
+    nodes = [randn(SIZE, n, HEADS, d)] * 3
+    attention.backward(attention.forward(*nodes), *nodes)
+    gru = randn(3 * d, d), randn(3 * d, d), randn(3 * d), randn(3 * d)
+    nodes = [randn(SIZE * n, d)] * 3
+    gru_step.backward(gru_step.forward(*nodes, *gru), *nodes[:2], *gru)
+    for sources, keep in (
+        (n, None),
+        (n, torch.ones(SIZE, n, n, dtype=torch.bool)),
+        (triton.LARGEST['sum_softmax'], None),
+    ):
+        scores = randn(SIZE, n), randn(SIZE, sources)
+        out = sum_softmax.forward(*scores, keep, 0.2)
+        sum_softmax.backward(out, out, *scores, 0.2)
 
 
 if __name__ == '__main__':

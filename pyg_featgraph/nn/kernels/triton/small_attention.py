@@ -91,9 +91,12 @@ def backward(
 
 
 def _tiles(query: Tensor) -> dict[str, Any]:
+    channels = padded(query.size(3))
+    nodes = min(tile(query, _NODES, 2048), padded(query.size(1)))
     return {
-        'T': min(tile(query, _NODES), padded(query.size(1))),
-        'D': padded(query.size(3)),
+        'T': nodes,
+        'D': channels,
+        'num_warps': 8 if nodes * channels >= 1024 else 4,
         **arithmetic(query),
     }
 
