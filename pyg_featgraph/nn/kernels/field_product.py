@@ -1,5 +1,7 @@
 r"""Linear maps of the nodes of the dense layout by the weights of their
 fields.
+
+On a GPU they are left to torch, whose products read and write each number once.
 """
 
 from __future__ import annotations
@@ -33,7 +35,17 @@ def _field_product(x: Tensor, weight: Tensor) -> Tensor:
     native = native_form('field_product', x)
     if native is not None:
         return native.forward(x, weight)  # type: ignore[no-any-return]
-    return field_product_formula(x, weight).contiguous()
+    return _products(x, weight)
+
+
+def _products(x: Tensor, weight: Tensor) -> Tensor:
+    if weight.size(0) == 1:
+        return field_product_formula(x, weight).contiguous()
+    out = x.new_empty(*x.size()[:3], weight.size(3))
+    nodes, places = (v.flatten(1, 2).transpose(0, 1) for v in (x, out))
+    # Each field writes to its places, so that nothing is moved afterwards:
+    torch.bmm(nodes, weight.flatten(0, 1), out=places)
+    return out
 
 
 def field_product_formula(x: Tensor, weight: Tensor) -> Tensor:
@@ -61,7 +73,7 @@ def _field_product_backward(
     native = native_form('field_product', x)
     if native is not None:
         return native.backward(grad, x, weight)  # type: ignore[no-any-return]
-    grad_x = field_product_formula(grad, weight.mT).contiguous()
+    grad_x = _products(grad, weight.mT)
     if weight.size(0) > 1:
         return grad_x, torch.einsum('bnhi,bnho->nhio', x, grad).contiguous()
     heads = x.size(2)
