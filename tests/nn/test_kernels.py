@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 import torch
-from kernel_loops import attention_by_loops, scores_by_loops
+from kernel_loops import attention_by_loops, scores_by_loops, values_by_loops
 from loops import assert_same, randn
 from operator_checks import assert_proper, assert_single_precision
 from torch._subclasses import FakeTensorMode
@@ -233,30 +233,28 @@ def test_field_product(size, n, fields, inner, outer):
 @pytest.mark.parametrize(('n', 'channels'), [(1, 8), (2, 1), (9, 3), (17, 20)])
 def test_small_attention(n, channels):
     inputs = [randn(B, n, H, channels) for _ in range(3)]
-    query, key, value = inputs
-    out = []
-    for b, i, h in (
-        (b, i, h) for b in range(B) for i in range(n) for h in range(H)
-    ):
-        exp = [
-            (query[b, i, h] @ key[b, j, h] / channels**0.5).exp()
-            for j in range(n)
-        ]
-        out.append(
-            sum(e / sum(exp) * value[b, j, h] for j, e in enumerate(exp))
-        )
-    expected = torch.stack(out).view(B, n, H, channels)
+    expected = values_by_loops(*inputs)
     outs = [small.small_attention(*inputs), small._torch_attention(*inputs)]
     assert_same(expected, outs, inputs)
 
 
-def test_small_attention_of_a_gpu_is_that_of_torch(monkeypatch):
-    monkeypatch.setattr(small, '_small_attention', None)
+@pytest.mark.parametrize(
+    ('form', 'compiling', 'of_torch'),
+    [(None, False, True), (small, False, False), (None, True, False)],
+)
+def test_small_attention_on_a_gpu(form, compiling, of_torch, monkeypatch):
+    """That of torch where there is no kernel; a graph holds the operator."""
+    calls = []
+    monkeypatch.setattr(small, '_small_attention', lambda *v: calls.append(v))
+    monkeypatch.setattr(small, 'native_form', lambda name, x: form)
+    monkeypatch.setattr(torch.compiler, 'is_compiling', lambda: compiling)
     with FakeTensorMode():
         given = torch.empty(B, 5, H, 4, device='cuda')
         out = small.small_attention(given, given, given)
-    assert out.is_cuda
-    assert out.size() == given.size()
+    assert len(calls) == 1 - of_torch
+    if of_torch:
+        assert out.is_cuda
+        assert out.size() == given.size()
 
 
 def operators():

@@ -4,6 +4,7 @@ from importlib import import_module
 
 import pytest
 import torch
+from kernel_loops import gru_by_loops, softmax_by_loops
 from loops import assert_same, randn
 from operator_checks import assert_proper, assert_single_precision
 
@@ -14,25 +15,6 @@ gru, rows, edges, vectors = (
     import_module(f'pyg_featgraph.nn.kernels.{name}')
     for name in ('gru_step', 'row_product', 'sum_softmax', 'lookup')
 )
-
-
-def gru_by_loops(x, state, first, w_i, w_h, b_i, b_h):
-    d = x.size(1)
-    out = []
-    for a, h, residual in zip(x, state, first, strict=True):
-        new = []
-        for k in range(d):
-            reset, update, candidate = k, d + k, 2 * d + k
-            z_r, z_u = (
-                w_i[g] @ a + b_i[g] + w_h[g] @ h + b_h[g]
-                for g in (reset, update)
-            )
-            r, u = 1 / (1 + (-z_r).exp()), 1 / (1 + (-z_u).exp())
-            inner = w_h[candidate] @ h + b_h[candidate]
-            c = (w_i[candidate] @ a + b_i[candidate] + r * inner).tanh()
-            new.append((1 - u) * c + u * h[k] + residual[k])
-        out.append(torch.stack(new))
-    return torch.stack(out)
 
 
 @pytest.mark.parametrize(('size', 'd'), [(1, 1), (2, 8), (3, 17), (70, 3)])
@@ -128,21 +110,6 @@ def test_lookup_of_what_is_not_there():
             vectors.lookup(weight, torch.tensor([0, number]), value)
     with pytest.raises(RuntimeError, match=r'[Ss]ize'):
         vectors.lookup(weight, torch.tensor([0, 1]), torch.ones(3))
-
-
-def softmax_by_loops(target, source, keep, slope):
-    (size, n), m = target.size(), source.size(1)
-    out = []
-    for b in range(size):
-        for i in range(n):
-            exp = [target.new_zeros(())] * m
-            for j in range(m):
-                if keep is None or keep[b, i, j]:
-                    z = target[b, i] + source[b, j]
-                    exp[j] = (z if z > 0 else slope * z).exp()
-            total = sum(exp)
-            out += [e / total if total > 0 else e for e in exp]
-    return torch.stack(out).view(size, n, m)
 
 
 @pytest.mark.parametrize(

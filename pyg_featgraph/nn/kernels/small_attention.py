@@ -1,8 +1,9 @@
 r"""Attention between the few nodes of a row.
 
 Kernels for attention are made for long sequences. Here rows are short and
-many, so that all products of a row fit the cache of a core; GPUs are left to
-torch.
+many, so that all products of a row fit the cache of a core or the registers of
+a GPU. What has no kernel on a GPU is left to torch, whose kernels there store
+no pairs either.
 """
 
 from __future__ import annotations
@@ -28,14 +29,19 @@ def small_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns:
         torch.Tensor: Of the same shape.
     """
-    if query.is_cuda:
+    # What is compiled holds the operator, whichever form it takes later:
+    eager = not torch.compiler.is_compiling()
+    if (
+        query.is_cuda
+        and eager
+        and native_form('small_attention', query) is None
+    ):
         return _torch_attention(query, key, value)
     out: Tensor = _small_attention(query, key, value)
     return out
 
 
 def _torch_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    # That of torch, which has kernels for GPUs that store no pairs.
     query, key, value = (v.transpose(1, 2) for v in (query, key, value))
     return scaled_dot_product_attention(query, key, value).transpose(1, 2)
 
