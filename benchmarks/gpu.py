@@ -209,7 +209,7 @@ def main():
         '--models',
         nargs='+',
         choices=MODELS,
-        default=['graphfm', 'featnet', 'aim-inner'],
+        default=['graphfm', 'fignn', 'featnet', 'aim-inner'],
     )
     parser.add_argument('--rows', nargs='+', type=int, default=[1024, 4096])
     parser.add_argument('--fields', type=int, default=39)

@@ -1,11 +1,12 @@
 """What each kernel is given by gpu.py, and the least that it has to do."""
 
+from collections.abc import Callable
 from itertools import combinations
 from typing import NamedTuple
 
 import torch
 
-from pyg_featgraph.nn.kernels import plan_tuples
+from pyg_featgraph.nn.kernels import plan_tuples, small_attention
 
 OPS = torch.ops.pyg_featgraph
 HIDDEN, HEADS, SETS, QUERIES, BEST = 16, 2, 10, 16, 20
@@ -21,10 +22,11 @@ class Work(NamedTuple):
     given: tuple
     flops: float
     numbers: float
+    function: Callable | None = None
 
     @property
     def operator(self):
-        return getattr(OPS, self.name)
+        return self.function or getattr(OPS, self.name)
 
 
 def machine(numbers):
@@ -49,6 +51,9 @@ def works(rows, n, d, numbers):
         *attention(x, best, numbers),
         *sets(x, numbers),
         *tuples(x, numbers),
+        *values(x),
+        *recurrence(x, numbers),
+        *edges(x),
     ]
 
 
@@ -147,4 +152,72 @@ def tuples(x, numbers):
         (grad, *given),
         num * 8 * d,
         2 * n * d + num,
+    )
+
+
+def values(x):
+    rows, n, d = x.size()
+    nodes = [torch.randn_like(x).view(rows, n, 1, d) for _ in range(3)]
+    leaves = [v.clone().requires_grad_() for v in nodes]
+
+    def both(grad, *leaves):
+        torch.autograd.grad(small_attention(*leaves), leaves, grad)
+
+    # For a pair: logit, softmax, weighted sum; backwards both products again
+    # and those of the gradients of query, key and value. What it is compared
+    # with is the attention of torch, which keeps something for backward, so
+    # that the passes are timed together.
+    pairs = n * n
+    yield Work(
+        'small_attention',
+        (*nodes,),
+        pairs * (4 * d + 4),
+        4 * n * d,
+        small_attention,
+    )
+    yield Work(
+        'small_attention, both passes',
+        (torch.randn_like(nodes[0]), *leaves),
+        pairs * (14 * d + 12),
+        11 * n * d,
+        both,
+    )
+
+
+def recurrence(x, numbers):
+    _, n, d = x.size()
+    state, first, grad = torch.randn(3, x.size(0) * n, d, **numbers)
+    nodes = x.flatten(0, 1), state
+    gru = [
+        torch.randn(size, **numbers)
+        for size in ((3 * d, d), (3 * d, d), (3 * d,), (3 * d,))
+    ]
+    # For a node: six products and three gates; backwards the same again and
+    # the gradients of node, state and weights.
+    yield Work(
+        'gru_step',
+        (*nodes, first, *gru),
+        n * (12 * d * d + 20 * d),
+        4 * n * d,
+    )
+    yield Work(
+        'gru_step_backward',
+        (grad, *nodes, *gru),
+        n * (36 * d * d + 40 * d),
+        5 * n * d,
+    )
+
+
+def edges(x):
+    _, n, _ = x.size()
+    scores = x[..., 0].contiguous(), torch.randn_like(x[..., 0])
+    out = OPS.sum_softmax(*scores, None, 0.2)
+    # For a pair: sum, slope, exponential, total, division; backwards its part
+    # in the mean, the gradient, the slope and both sums.
+    yield Work('sum_softmax', (*scores, None, 0.2), 5 * n * n, 2 * n + n * n)
+    yield Work(
+        'sum_softmax_backward',
+        (torch.randn_like(out), out, *scores, 0.2),
+        7 * n * n,
+        4 * n + 2 * n * n,
     )

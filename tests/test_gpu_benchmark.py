@@ -37,6 +37,6 @@ def test_models(tmp_path):
 def test_kernels(precision, tmp_path):
     path = tmp_path / 'gpu.json'
     rows = run(path, 'kernels', '--precision', precision)
-    assert len({row['kernel'] for row in rows}) == len(rows) == 10
+    assert len({row['kernel'] for row in rows}) == len(rows) == 16
     for row in rows:
         assert float(row['portable ms'].split()[0]) > 0
