@@ -13,13 +13,18 @@ pytest.importorskip('triton', reason='Triton is not installed')
 # The least that a program can have on GPUs of compute capability 8 and above:
 SHARED = 99 * 1024
 LAUNCHED = {
-    'hadamard_pairs.backward_kernel',
+    'gru_step._backward',
+    'gru_step._forward',
     'hadamard_attention._forward',
+    'hadamard_pairs.backward_kernel',
     'induced_set._backward_nodes',
     'induced_set._backward_queries',
     'induced_set._forward',
+    'narrow_gru._backward',
+    'narrow_gru._forward',
     'pair_score._backward',
     'pair_score._forward',
+    'small_attention._backward_keys',
     'small_attention._backward_queries',
     'small_attention._forward',
     'sum_softmax._backward',

@@ -96,11 +96,15 @@ def compile_sets(n, d):
 def compile_rows(n, d):
     gru_step, sum_softmax = module('gru_step'), module('sum_softmax')
     attention = module('small_attention')
-    nodes = [randn(SIZE, n, HEADS, d)] * 3
-    attention.backward(attention.forward(*nodes), *nodes)
-    gru = randn(3 * d, d), randn(3 * d, d), randn(3 * d), randn(3 * d)
-    nodes = [randn(SIZE * n, d)] * 3
-    gru_step.backward(gru_step.forward(*nodes, *gru), *nodes[:2], *gru)
+    # All nodes in a tile, and in several:
+    for fields in (n, 256):
+        nodes = [randn(SIZE, fields, HEADS, d)] * 3
+        attention.backward(attention.forward(*nodes), *nodes)
+    # Small states, and larger ones:
+    for channels in (min(d, 32), max(d, 64)):
+        gru = [randn(3 * channels, channels)] * 2 + [randn(3 * channels)] * 2
+        nodes = [randn(SIZE * n, channels)] * 3
+        gru_step.backward(gru_step.forward(*nodes, *gru), *nodes[:2], *gru)
     for sources, keep in (
         (n, None),
         (n, torch.ones(SIZE, n, n, dtype=torch.bool)),
