@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from pyg_featgraph.nn.kernels.backend import VARIABLE
 
 pytest.importorskip('triton', reason='Triton is not installed')
 
 SCRIPT = Path(__file__).parents[1] / 'benchmarks' / 'gpu.py'
+sys.path.insert(0, str(SCRIPT.parent))
+
+from gpu_kernels import works
 
 
 def run(path, *args):
@@ -19,6 +25,17 @@ def run(path, *args):
     env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
     subprocess.run(command, env=env, check=True, capture_output=True)
     return json.loads(path.read_text())['rows']
+
+
+def test_kernels_take_what_they_are_given(monkeypatch):
+    monkeypatch.setenv(VARIABLE, 'portable')
+    numbers = {'device': 'cpu', 'dtype': torch.float32}
+    found = works(2, 4, 3, numbers)
+    for work in found:
+        work.operator(*work.given)
+        assert work.flops > 0
+        assert work.numbers > 0
+    assert len({work.name for work in found}) == len(found)
 
 
 @pytest.mark.slow
