@@ -11,12 +11,12 @@ import torch
 
 from pyg_featgraph.nn.kernels.backend import VARIABLE
 
-pytest.importorskip('triton', reason='Triton is not installed')
-
 SCRIPT = Path(__file__).parents[1] / 'benchmarks' / 'gpu.py'
 sys.path.insert(0, str(SCRIPT.parent))
 
 from gpu_kernels import works
+
+pytest.importorskip('triton', reason='Triton is not installed')
 
 
 def run(path, *args):
