@@ -11,12 +11,13 @@ import torch
 
 from pyg_featgraph.nn.kernels.backend import VARIABLE
 
-SCRIPT = Path(__file__).parents[1] / 'benchmarks' / 'gpu.py'
-sys.path.insert(0, str(SCRIPT.parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / 'benchmarks'))
 
 from gpu_kernels import works
 
 pytest.importorskip('triton', reason='Triton is not installed')
+
+SCRIPT = Path(__file__).parents[1] / 'benchmarks' / 'gpu.py'
 
 
 def run(path, *args):
