@@ -11,7 +11,11 @@ from torch_geometric.nn.inits import zeros
 from pyg_featgraph.nn.conv.base import FieldConv, Fields, Links
 from pyg_featgraph.nn.dense.field_linear import FieldLinear
 from pyg_featgraph.nn.edge.base import FieldEdge
-from pyg_featgraph.nn.kernels import gated_steps, gru_step
+from pyg_featgraph.nn.kernels import (
+    gated_steps,
+    gru_step,
+    has_gated_steps,
+)
 from pyg_featgraph.nn.layout import Pair
 from pyg_featgraph.nn.lazy import LazyModule
 
@@ -147,7 +151,8 @@ class FiGNNConv(FieldConv, LazyModule):
         # What goes into the GRU has the bias, which is one of the gates then:
         bias = self.bias_ih + (self.weight_ih * self.bias).sum(dim=1)
         gru = self.weight_ih, self.weight_hh, bias, self.bias_hh
-        if links.ends is None and source is h and self.num_layers > 0:
+        is_whole = links.ends is None and source is h and self.num_layers > 0
+        if is_whole and has_gated_steps(h):
             # All steps of a row in one go:
             outgoing, incoming = (
                 torch.stack([lin.matrices(h) for lin in lins])

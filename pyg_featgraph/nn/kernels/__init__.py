@@ -1,7 +1,10 @@
 r"""The computations behind the dense layout."""
 
 from pyg_featgraph.nn.kernels.field_product import field_product
-from pyg_featgraph.nn.kernels.gated_steps import gated_steps
+from pyg_featgraph.nn.kernels.gated_steps import (
+    gated_steps,
+    has_gated_steps,
+)
 from pyg_featgraph.nn.kernels.gru_step import gru_step
 from pyg_featgraph.nn.kernels.hadamard_attention import (
     attention_weights,
@@ -28,6 +31,7 @@ __all__ = [
     'gated_steps',
     'gru_step',
     'hadamard_attention',
+    'has_gated_steps',
     'induced_set_attention',
     'lookup',
     'pair_score',

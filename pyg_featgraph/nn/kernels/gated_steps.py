@@ -63,6 +63,17 @@ def gated_steps(
     return out
 
 
+def has_gated_steps(x: Tensor) -> bool:
+    r"""Whether :func:`gated_steps` is worth its second forward pass: with
+    native kernels, or where a graph is traced, which can be run with either.
+
+    Args:
+        x (torch.Tensor): Node vectors.
+    """
+    is_traced = torch.compiler.is_compiling()
+    return is_traced or native_form('gated_steps', x) is not None
+
+
 @torch.library.custom_op('pyg_featgraph::gated_steps', mutates_args=())
 def _gated_steps(
     x: Tensor,
