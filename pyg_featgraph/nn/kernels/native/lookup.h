@@ -6,11 +6,10 @@
 // to (+)= from * value for so many numbers.
 template <typename T, bool ADD>
 inline void scale_few(const T* from, int64_t count, T value, T* to) {
-  constexpr int64_t lanes = Vector<T>::lanes;
-  int64_t k = 0;
-  for (; k + lanes <= count; k += lanes)
-    store(to + k, (ADD ? load(to + k) : V<T>{}) + load(from + k) * value);
-  for (; k < count; ++k) to[k] = (ADD ? to[k] : T(0)) + from[k] * value;
+  by_vectors<T>(count, [&](int64_t k, int64_t some) {
+    const V<T> before = ADD ? load_first(to + k, some) : V<T>{};
+    store_first(to + k, before + load_first(from + k, some) * value, some);
+  });
 }
 
 // weight is [rows][d], index and value are [count], out is [count][d].

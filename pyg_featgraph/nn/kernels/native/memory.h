@@ -87,31 +87,39 @@ class Shares {
   std::vector<T> memory_;
 };
 
+// Calls f(k, count) for the numbers from k on, a vector or what is left of one.
+template <typename T, typename F>
+inline void by_vectors(int64_t count, F f) {
+  constexpr int64_t lanes = Vector<T>::lanes;
+  int64_t k = 0;
+  for (; k + lanes <= count; k += lanes) f(k, lanes);
+  if (k < count) f(k, count - k);
+}
+
 // So few numbers that calling for it would cost more than copying them.
 template <typename T>
 inline void copy_few(const T* in, int64_t count, T* out) {
-  int64_t k = 0;
-  for (; k + Vector<T>::lanes <= count; k += Vector<T>::lanes)
-    store(out + k, load(in + k));
-  for (; k < count; ++k) out[k] = in[k];
+  by_vectors<T>(count, [&](int64_t k, int64_t some) {
+    store_first(out + k, load_first(in + k, some), some);
+  });
 }
 
 // Adds so few numbers to others.
 template <typename T>
 inline void add_few(const T* in, int64_t count, T* out) {
-  int64_t k = 0;
-  for (; k + Vector<T>::lanes <= count; k += Vector<T>::lanes)
-    store(out + k, load(out + k) + load(in + k));
-  for (; k < count; ++k) out[k] += in[k];
+  by_vectors<T>(count, [&](int64_t k, int64_t some) {
+    store_first(out + k, load_first(out + k, some) + load_first(in + k, some),
+                some);
+  });
 }
 
 // The products of so few numbers.
 template <typename T>
 inline void multiply_few(const T* a, const T* b, int64_t count, T* out) {
-  int64_t k = 0;
-  for (; k + Vector<T>::lanes <= count; k += Vector<T>::lanes)
-    store(out + k, load(a + k) * load(b + k));
-  for (; k < count; ++k) out[k] = a[k] * b[k];
+  by_vectors<T>(count, [&](int64_t k, int64_t some) {
+    store_first(out + k, load_first(a + k, some) * load_first(b + k, some),
+                some);
+  });
 }
 
 // [rows][columns] with a stride -> [rows][ld], the rest zero.
@@ -120,7 +128,7 @@ inline void copy_padded(const T* in, int64_t rows, int64_t columns,
                         int64_t stride, T* out, int64_t ld) {
   for (int64_t i = 0; i < rows; ++i) {
     copy_few(in + i * stride, columns, out + i * ld);
-    for (int64_t k = columns; k < ld; ++k) out[i * ld + k] = T(0);
+    std::fill(out + i * ld + columns, out + (i + 1) * ld, T(0));
   }
 }
 
@@ -138,23 +146,6 @@ inline void copy_back(const T* in, int64_t rows, int64_t columns, int64_t ld,
                       T* out, int64_t stride) {
   for (int64_t i = 0; i < rows; ++i)
     copy_few(in + i * ld, columns, out + i * stride);
-}
-
-// The first so many numbers, the rest zero.
-template <typename T>
-inline V<T> load_first(const T* p, int64_t count) {
-  if (count >= Vector<T>::lanes) return load(p);
-  V<T> out = {};
-  std::memcpy(&out, p, count * sizeof(T));
-  return out;
-}
-
-template <typename T>
-inline void store_first(T* p, V<T> v, int64_t count) {
-  if (count >= Vector<T>::lanes)
-    store(p, v);
-  else
-    std::memcpy(p, &v, count * sizeof(T));
 }
 
 // [rows][columns] with a stride -> [columns][ld], what is behind the rows zero.

@@ -33,13 +33,13 @@ void selected_attention(const T* x, const T* weight, const T* bias,
     AttentionRow<T> row(n, d, heads, own);
     ScoreRow<T> scores(weights, own);
     T* all_scores = own.take<T>(n * n);
-    T* buffer = own.take<T>(row.np);
+    T* columns = own.take<T>(n * row.lanes);
     for (int64_t b = start; b < stop; ++b) {
       T* chosen = selected ? selected + b * n * n : last;
       scores.score(x + b * n * d, m < n ? all_scores : chosen);
-      for (int64_t i = 0; m < n && i < n; ++i)
-        keep_largest(all_scores + i * n, chosen + i * n, buffer, n, m,
-                     keep_ties != 0);
+      for (int64_t i = 0; m < n && i < n; i += row.lanes)
+        keep_largest(all_scores + i * n, chosen + i * n, columns,
+                     std::min(row.lanes, n - i), n, m, keep_ties != 0);
       attend(row, pairs, b, x + b * n * d, queries.data(), att_bias,
              out + b * n * heads * d);
     }

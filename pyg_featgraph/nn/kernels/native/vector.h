@@ -212,3 +212,34 @@ inline V<double> exponential(V<double> x) {
 inline int64_t padded(int64_t size, int64_t lanes) {
   return (size + lanes - 1) / lanes * lanes;
 }
+
+// The first so many numbers, fewer than lanes or all, the rest zero.
+template <typename T>
+inline V<T> load_first(const T* p, int64_t count) {
+  if (count >= Vector<T>::lanes) return load(p);
+#if defined(__AVX512DQ__)
+  const uint32_t some = (1u << count) - 1;
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm512_maskz_loadu_ps(some, p);
+  else
+    return (V<T>)_mm512_maskz_loadu_pd(some, p);
+#else
+  V<T> out = {};
+  std::memcpy(&out, p, count * sizeof(T));
+  return out;
+#endif
+}
+
+template <typename T>
+inline void store_first(T* p, V<T> v, int64_t count) {
+  if (count >= Vector<T>::lanes) return store(p, v);
+#if defined(__AVX512DQ__)
+  const uint32_t some = (1u << count) - 1;
+  if constexpr (sizeof(T) == 4)
+    _mm512_mask_storeu_ps(p, some, (__m512)v);
+  else
+    _mm512_mask_storeu_pd(p, some, (__m512d)v);
+#else
+  std::memcpy(p, &v, count * sizeof(T));
+#endif
+}
