@@ -34,6 +34,8 @@ struct AttentionRow {
   static constexpr int64_t lanes = Vector<T>::lanes;
   int64_t n, d, heads, np, dp;
   T *xt, *xp, *q, *z, *soft, *alpha, *scale, *drop, *summed;
+  // Of each node the parts of a sum, [np][lanes], and what they lead to, [np]:
+  T *totals, *inverse, *inner;
   uint8_t* keep;
   // Of the backward pass:
   T *grad, *gs, *gx, *g, *g_scale;
@@ -46,10 +48,13 @@ struct AttentionRow {
     const int64_t nodes = n * dp, pairs = n * np;
     for (T** p : {&xp, &q, &summed, &gs, &gx}) *p = own.take<T>(nodes);
     for (T** p : {&z, &soft, &alpha, &scale, &drop, &g, &weight, &raw, &softs,
-                  &g_weight})
+                  &g_weight, &g_scale})
       *p = own.take<T>(pairs);
     xt = own.take<T>(d * np);
-    g_scale = own.take<T>(np);
+    totals = own.take<T>(np * lanes);
+    std::fill(totals, totals + np * lanes, T(0));
+    inverse = own.take<T>(np);
+    inner = own.take<T>(np);
     grad = own.take<T>(heads * nodes);
     alphas = own.take<T>(heads * pairs);
     raws = own.take<T>(heads * pairs);
@@ -72,6 +77,14 @@ struct AttentionRow {
     if (p.keep && (head == 0 || p.keep_head))
       copy_padded(p.keep + b * p.keep_row + head * p.keep_head, n, n, n, keep,
                   np);
+  }
+
+  void sum_totals(T* out) const {
+    for (int64_t i = 0; i < np; i += lanes) {
+      V<T> parts[lanes];
+      for (int64_t k = 0; k < lanes; ++k) parts[k] = load(totals + (i + k) * lanes);
+      store(out + i, sums<T>(parts));
+    }
   }
 
   void write_gradient(T* grad_x) const {

@@ -3,67 +3,76 @@
 
 #include "few_neighbours.h"
 
-// The logits of a node in place of its products with all others, which are the
-// input, and its softmax. As long as no logit is large, which is seldom, there
-// is no need to subtract the largest one first.
+// The logits of all pairs in place of their products, and e to the power of
+// each, of which `inverse` has one over the sum for each node. As long as no
+// logit is large, which is seldom, there is no need to subtract the largest one
+// of the node first.
 template <typename T>
-inline void soft_row(T* z, T* soft, T bias, const T* scale, const uint8_t* keep,
-                     int64_t n, T slope, bool scale_logits) {
+inline void powers(AttentionRow<T>& row, const Pairs<T>& pairs, T bias) {
   constexpr int64_t lanes = Vector<T>::lanes;
   const T low = std::numeric_limits<T>::lowest(), large = 40;
-  V<T> top = all(low), size = {}, total = {};
-  for (int64_t j = 0; j < n; j += lanes) {
-    V<T> c = load(z + j) + bias;
-    store(z + j, c);
-    c = c > T(0) ? c : c * slope;
-    if (scale_logits) c *= load(scale + j);
-    const M<T> used = takes_part(scale, keep, j, n, scale_logits);
-    const V<T> absolute = used ? (c < T(0) ? -c : c) : V<T>{};
-    size = absolute > size ? absolute : size;
-    const V<T> e = used ? exponential(c) : V<T>{};
-    store(soft + j, e);
-    total += e;
+  const int64_t n = row.n, np = row.np;
+  V<T> size = {};
+  for (int64_t i = 0; i < n; ++i) {
+    T *z = row.z + i * np, *soft = row.soft + i * np;
+    const T* scale = row.scale + i * np;
+    const uint8_t* keep = pairs.keep ? row.keep + i * np : nullptr;
+    V<T> total = {};
+    for (int64_t j = 0; j < n; j += lanes) {
+      V<T> c = load(z + j) + bias;
+      store(z + j, c);
+      c = c > T(0) ? c : c * pairs.slope;
+      if (pairs.scale_logits) c *= load(scale + j);
+      const M<T> used = takes_part(scale, keep, j, n, pairs.scale_logits);
+      const V<T> absolute = used ? (c < T(0) ? -c : c) : V<T>{};
+      size = absolute > size ? absolute : size;
+      const V<T> e = used ? exponential(c) : V<T>{};
+      store(soft + j, e);
+      total += e;
+    }
+    store(row.totals + i * lanes, total);
   }
-  if (!(maximum<T>(size) < large)) {
+  for (int64_t i = 0; !(maximum<T>(size) < large) && i < n; ++i) {
+    T *z = row.z + i * np, *soft = row.soft + i * np;
+    const T* scale = row.scale + i * np;
+    const uint8_t* keep = pairs.keep ? row.keep + i * np : nullptr;
+    V<T> top = all(low), total = {};
     for (int64_t j = 0; j < n; j += lanes) {
       V<T> c = load(z + j);
-      c = c > T(0) ? c : c * slope;
-      if (scale_logits) c *= load(scale + j);
-      c = takes_part(scale, keep, j, n, scale_logits) ? c : all(low);
+      c = c > T(0) ? c : c * pairs.slope;
+      if (pairs.scale_logits) c *= load(scale + j);
+      c = takes_part(scale, keep, j, n, pairs.scale_logits) ? c : all(low);
       store(soft + j, c);
       top = c < top ? top : c;
     }
     const T highest = maximum<T>(top);
-    total = V<T>{};
     for (int64_t j = 0; j < n; j += lanes) {
       V<T> e = exponential(load(soft + j) - highest);
-      e = takes_part(scale, keep, j, n, scale_logits) ? e : V<T>{};
+      e = takes_part(scale, keep, j, n, pairs.scale_logits) ? e : V<T>{};
       store(soft + j, e);
       total += e;
     }
+    store(row.totals + i * lanes, total);
   }
-  const T denominator = sum<T>(total);
-  const T inverse = denominator == 0 ? T(0) : T(1) / denominator;
-  for (int64_t j = 0; j < n; j += lanes)
-    store(soft + j, load(soft + j) * inverse);
+  row.sum_totals(row.inverse);
+  for (int64_t i = 0; i < np; i += lanes) {
+    const V<T> total = load(row.inverse + i);
+    store(row.inverse + i, total == T(0) ? V<T>{} : T(1) / total);
+  }
 }
 
 template <typename T>
 inline void all_forward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
                         int64_t head, T* out) {
   const int64_t n = row.n, np = row.np, dp = row.dp;
-  for (int64_t i = 0; i < n; ++i) {
-    T* soft = row.alpha + i * np;
-    soft_row(row.z + i * np, soft, bias, row.scale + i * np,
-             pairs.keep ? row.keep + i * np : nullptr, n, pairs.slope,
-             pairs.scale_logits);
-    for (int64_t j = 0; j < n; j += row.lanes) {
-      V<T> one = load(soft + j);
-      if (!pairs.scale_logits) one *= load(row.scale + i * np + j);
-      if (pairs.drop) one *= load(row.drop + i * np + j);
-      store(soft + j, one);
+  powers(row, pairs, bias);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = i * np; j < i * np + n; j += row.lanes) {
+      V<T> one = load(row.soft + j) * row.inverse[i];
+      if (!pairs.scale_logits) one *= load(row.scale + j);
+      if (pairs.drop) one *= load(row.drop + j);
+      store(row.alpha + j, one);
     }
-  }
   product(n, dp, n, row.alpha, np, 1, row.xp, dp, row.summed, dp);
   for (int64_t k = 0; k < n * dp; k += row.lanes)
     store(row.summed + k, load(row.summed + k) * load(row.xp + k));
@@ -102,54 +111,48 @@ void hadamard_attention(const T* x, const T* att, const T* bias, Pairs<T> pairs,
   });
 }
 
-// Returns what reaches the bias of a head.
+// Returns what reaches the bias of a head. What reaches the scale is put into
+// row.g_scale, or added to what is there.
 template <typename T>
 inline T all_backward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
-                      int64_t head, const T* a, T* sum_att, T* grad_scale,
-                      bool adds) {
+                      int64_t head, const T* a, T* sum_att, bool adds) {
   const int64_t n = row.n, np = row.np, dp = row.dp;
-  T g_bias = 0;
+  powers(row, pairs, bias);
   for (int64_t i = 0; i < n; ++i) {
-    T *s = row.soft + i * np, *gi = row.g + i * np, *gw = row.g_scale;
-    const T *w = row.scale + i * np, *c = row.z + i * np;
-    soft_row(row.z + i * np, s, bias, w,
-             pairs.keep ? row.keep + i * np : nullptr, n, pairs.slope,
-             pairs.scale_logits);
     V<T> dot = {};
-    for (int64_t j = 0; j < n; j += row.lanes) {
-      V<T> one = load(s + j), up = load(gi + j);
-      V<T> mult = all(T(1));
-      if (pairs.drop) mult = load(row.drop + i * np + j);
+    for (int64_t j = i * np; j < i * np + n; j += row.lanes) {
+      const V<T> one = load(row.soft + j) * row.inverse[i];
+      V<T> up = load(row.g + j), mult = all(T(1));
+      if (pairs.drop) mult = load(row.drop + j);
       up *= mult;
       if (!pairs.scale_logits) {
-        store(gw + j, up * one);
-        mult *= load(w + j);
-        up *= load(w + j);
+        const V<T> w = load(row.scale + j), more = up * one;
+        store(row.g_scale + j, adds ? load(row.g_scale + j) + more : more);
+        mult *= w;
+        up *= w;
       }
-      store(row.alpha + i * np + j, one * mult);
-      store(gi + j, up);
+      store(row.soft + j, one);
+      store(row.alpha + j, one * mult);
+      store(row.g + j, up);
       dot += up * one;
     }
-    const T inner = sum<T>(dot);
-    V<T> total = {};
-    for (int64_t j = 0; j < n; j += row.lanes) {
-      V<T> up = load(s + j) * (load(gi + j) - inner);
-      const V<T> raw = load(c + j);
+    store(row.totals + i * row.lanes, dot);
+  }
+  row.sum_totals(row.inner);
+  V<T> total = {};
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = i * np; j < i * np + n; j += row.lanes) {
+      V<T> up = load(row.soft + j) * (load(row.g + j) - row.inner[i]);
+      const V<T> raw = load(row.z + j);
       if (pairs.scale_logits) {
-        store(gw + j, up * (raw > T(0) ? raw : raw * pairs.slope));
-        up *= load(w + j);
+        const V<T> more = up * (raw > T(0) ? raw : raw * pairs.slope);
+        store(row.g_scale + j, adds ? load(row.g_scale + j) + more : more);
+        up *= load(row.scale + j);
       }
       up = raw > T(0) ? up : up * pairs.slope;
-      store(gi + j, up);
+      store(row.g + j, up);
       total += up;
     }
-    g_bias += sum<T>(total);
-    T* to = grad_scale + i * n;
-    if (adds)
-      for (int64_t j = 0; j < n; ++j) to[j] += gw[j];
-    else
-      copy_few(gw, n, to);
-  }
   const T* gr = row.grad + head * n * dp;
   product(n, dp, n, row.alpha, np, 1, row.xp, dp, row.summed, dp);
   for (int64_t k = 0; k < n * dp; k += row.lanes)
@@ -160,17 +163,17 @@ inline T all_backward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
   product<T, true>(n, dp, n, row.g, 1, np, row.xp, dp, row.summed, dp);
   for (int64_t k = 0; k < dp; k += row.lanes) {
     const V<T> ak = load(a + k);
-    V<T> total = {};
+    V<T> of_att = {};
     for (int64_t i = 0; i < n; ++i) {
       const V<T> one = load(row.summed + i * dp + k);
       T* to = row.gx + i * dp + k;
       store(to, load(to) + ak * one);
-      total += one * load(row.xp + i * dp + k);
+      of_att += one * load(row.xp + i * dp + k);
     }
     T* to = sum_att + head * dp + k;
-    store(to, load(to) + total * T(0.5));
+    store(to, load(to) + of_att * T(0.5));
   }
-  return g_bias;
+  return sum<T>(total);
 }
 
 // The forward pass of row b once more, with what is needed of it. The gradients
@@ -195,13 +198,16 @@ inline void attend_backward(AttentionRow<T>& row, const Pairs<T>& pairs,
     copy_padded(grad + head * d, n, d, row.heads * d, gr, dp);
     row.multiply(a);
     row.multiply_gradient(gr);
-    const int64_t own = scale_heads > 1 ? head : 0;
-    if (slots < n)
+    if (slots < n) {
       sum_bias[head] += few_backward(row, pairs, slots, bias[head], head);
-    else
-      sum_bias[head] +=
-          all_backward(row, pairs, bias[head], head, a, sums,
-                       grad_scale + own * n * n, own < head);
+      continue;
+    }
+    const bool is_own = scale_heads > 1;
+    sum_bias[head] += all_backward(row, pairs, bias[head], head, a, sums,
+                                   !is_own && head > 0);
+    if (is_own || head + 1 == row.heads)
+      copy_back(row.g_scale, n, n, row.np,
+                grad_scale + (is_own ? head : 0) * n * n, n);
   }
   if (slots == n) return;
   few_products(row, queries, sums);

@@ -123,21 +123,25 @@ class ScoreRowBackward {
     const int64_t n = p_.n;
     // The sums of one row first, which loses less than one sum over all:
     std::fill(own_sums_, own_sums_ + num_sums(p_), T(0));
-    for (int64_t k = 0; k < n * n; ++k)
-      t_[k] = grad[k] * score[k] * (1 - score[k]);
-    T total = 0;
+    V<T> total = {};
+    by_vectors<T>(n * n, [&](int64_t k, int64_t some) {
+      const V<T> p = load_first(score + k, some);
+      const V<T> one = load_first(grad + k, some) * p * (T(1) - p);
+      store_first(t_ + k, one, some);
+      total += one;
+    });
     for (int64_t i = 0; i < n; ++i)
       for (int64_t j = i; j < n; ++j) {
-        // Both entries of a symmetric pair flow into its score:
+        // Both entries of a symmetric pair flow into its score. Which have a
+        // gradient is as good as random, so that there had better be no branch.
         const T one = i == j ? t_[i * n + i] : t_[i * n + j] + t_[j * n + i];
-        if (one == 0) continue;
-        total += one;
         first_[count_] = i, second_[count_] = j, g_[count_] = one;
-        if (++count_ == block) flush(xp, gx);
+        count_ += one != 0;
+        if (count_ == block) flush(xp, gx);
       }
     if (count_) flush(xp, gx);
-    own_sums_[p_.h * p_.dp + p_.hp] = total;
-    for (int64_t k = 0; k < num_sums(p_); ++k) sums_[k] += own_sums_[k];
+    own_sums_[p_.h * p_.dp + p_.hp] = sum<T>(total);
+    add_few(own_sums_, num_sums(p_), sums_);
   }
 
   static void finish(const ScoreWeights<T>& p, const Shares<T>& shares,
