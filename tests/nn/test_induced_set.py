@@ -75,3 +75,15 @@ def test_stays_in_single_precision_under_autocast():
     for leaf in leaves:
         assert leaf.grad.dtype == leaf.dtype
         assert leaf.grad.isfinite().all()
+
+
+def test_gradients_that_lie_set_by_set():
+    given = randn(5, 4, 3), randn(5, 4, 2), randn(2, 6, 3), randn(4, 2, 6)
+    out = induced_set_attention(*given)
+    grad = torch.randn(2, 5, 6, 3, dtype=torch.double).transpose(0, 1)
+    assert not grad.is_contiguous()
+    expected = torch.autograd.grad(out, given, grad.contiguous(), True)
+    for one, two in zip(
+        torch.autograd.grad(out, given, grad), expected, strict=True
+    ):
+        torch.testing.assert_close(one, two, rtol=0, atol=0)

@@ -71,13 +71,15 @@ void induced_set_attention(const T* x, const T* weight, const T* query,
   });
 }
 
-// The scores are computed again instead of having been stored.
+// The scores are computed again instead of having been stored. Of the gradient,
+// rows and sets are so far apart.
 template <typename T>
 void induced_set_attention_backward(const T* grad, const T* x, const T* weight,
                                     const T* query, const T* bounds, T* grad_x,
                                     T* grad_weight, T* grad_query,
                                     T* grad_bounds, int64_t size, int64_t n,
                                     int64_t d, int64_t sets, int64_t count,
+                                    int64_t row, int64_t set,
                                     int64_t threads) {
   constexpr int64_t lanes = Vector<T>::lanes, block = 64;
   const Queries<T> q(query, bounds, n, d, sets, count);
@@ -101,14 +103,14 @@ void induced_set_attention_backward(const T* grad, const T* x, const T* weight,
       // Those of a block first, which loses less than one sum over all:
       std::fill(g_query, g_query + length, T(0));
       for (int64_t b = r; b < std::min(r + block, size); ++b) {
-        const T* row = x + b * n * d;
-        copy_padded(row, n, d, d, xp, dp);
+        const T* nodes = x + b * n * d;
+        copy_padded(nodes, n, d, d, xp, dp);
         for (int64_t s = 0; s < sets; ++s)
-          copy_padded(grad + (b * sets + s) * count * d, count, d, d,
-                      up + s * ep * dp, dp);
+          copy_padded(grad + b * row + s * set, count, d, d, up + s * ep * dp,
+                      dp);
         transpose_padded(up, q.size, d, dp, up_columns, q.size);
-        q.products(row, z);
-        product(n, q.size, d, row, d, 1, up_columns, q.size, g, q.size);
+        q.products(nodes, z);
+        product(n, q.size, d, nodes, d, 1, up_columns, q.size, g, q.size);
         for (int64_t j = 0; j < n; ++j)
           for (int64_t s = 0; s < sets; ++s) {
             const T w = weight[(b * n + j) * sets + s];

@@ -28,5 +28,12 @@ def backward(
     given = x, weight, query, threshold
     grads = tuple(v.new_empty(v.size()) for v in given)
     sizes = *x.size(), *query.size()[:2]
+    # What perceptrons of the sets leave lies set by set in memory:
+    by_set = grad.transpose(0, 1)
+    grad = by_set if by_set.is_contiguous() else grad.contiguous()
+    strides = (grad.stride(1), grad.stride(0))
+    if grad is not by_set:
+        strides = strides[::-1]
+    sizes = *sizes, *strides
     call('induced_set_attention_backward', grad, *given, *grads, *sizes)
     return grads

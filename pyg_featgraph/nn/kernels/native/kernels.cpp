@@ -121,11 +121,11 @@
   extern "C" void induced_set_attention_backward_##NAME(                       \
       const T* grad, const T* x, const T* weight, const T* query,              \
       const T* bounds, T* grad_x, T* grad_weight, T* grad_query,               \
-      T* grad_bounds, INT size, INT n, INT d, INT sets, INT count,             \
-      INT threads) {                                                           \
+      T* grad_bounds, INT size, INT n, INT d, INT sets, INT count, INT row,    \
+      INT set, INT threads) {                                                  \
     induced_set_attention_backward(grad, x, weight, query, bounds, grad_x,     \
                                    grad_weight, grad_query, grad_bounds, size, \
-                                   n, d, sets, count, threads);                \
+                                   n, d, sets, count, row, set, threads);      \
   }                                                                            \
   extern "C" void lookup_##NAME(const T* weight, const INT* index,             \
                                 const T* value, T* out, INT count, INT d,      \
