@@ -79,14 +79,6 @@ struct AttentionRow {
                   np);
   }
 
-  void sum_totals(T* out) const {
-    for (int64_t i = 0; i < np; i += lanes) {
-      V<T> parts[lanes];
-      for (int64_t k = 0; k < lanes; ++k) parts[k] = load(totals + (i + k) * lanes);
-      store(out + i, sums<T>(parts));
-    }
-  }
-
   void write_gradient(T* grad_x) const {
     copy_back(gx, n, d, dp, grad_x, d);
   }

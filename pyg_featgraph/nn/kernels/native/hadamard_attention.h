@@ -54,7 +54,7 @@ inline void powers(AttentionRow<T>& row, const Pairs<T>& pairs, T bias) {
     }
     store(row.totals + i * lanes, total);
   }
-  row.sum_totals(row.inverse);
+  sums_of_rows(row.totals, np, row.inverse);
   for (int64_t i = 0; i < np; i += lanes) {
     const V<T> total = load(row.inverse + i);
     store(row.inverse + i, total == T(0) ? V<T>{} : T(1) / total);
@@ -138,7 +138,7 @@ inline T all_backward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
     }
     store(row.totals + i * row.lanes, dot);
   }
-  row.sum_totals(row.inner);
+  sums_of_rows(row.totals, np, row.inner);
   V<T> total = {};
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = i * np; j < i * np + n; j += row.lanes) {

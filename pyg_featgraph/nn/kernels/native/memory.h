@@ -165,3 +165,15 @@ inline void transpose_padded(const T* in, int64_t rows, int64_t columns,
       for (int64_t c = 0; c < count; ++c) store(out + (k + c) * ld + i, v[c]);
     }
 }
+
+// The sums over lanes of each of some rows of a vector, [rows][lanes], in whole
+// vectors.
+template <typename T>
+inline void sums_of_rows(const T* in, int64_t rows, T* out) {
+  constexpr int64_t lanes = Vector<T>::lanes;
+  for (int64_t i = 0; i < rows; i += lanes) {
+    V<T> parts[lanes];
+    for (int64_t k = 0; k < lanes; ++k) parts[k] = load(in + (i + k) * lanes);
+    store(out + i, sums<T>(parts));
+  }
+}

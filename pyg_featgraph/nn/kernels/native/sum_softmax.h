@@ -3,6 +3,62 @@
 
 #include "memory.h"
 
+// The powers of e by the scores of a row, [n][mp], and the parts of their sums,
+// [n][lanes]; returns whether they are right as they are: if no logit is large,
+// which is seldom, the largest one need not be subtracted first.
+template <typename T>
+inline bool powers_of_sums(const T* target, const T* source,
+                           const uint8_t* used, T slope, int64_t n, int64_t m,
+                           T* out, T* totals) {
+  constexpr int64_t lanes = Vector<T>::lanes;
+  const int64_t mp = padded(m, lanes);
+  V<T> size = {};
+  for (int64_t i = 0; i < n; ++i) {
+    V<T> total = {};
+    for (int64_t j = 0; j < m; j += lanes) {
+      V<T> c = load(source + j) + target[i];
+      c = c > T(0) ? c : c * slope;
+      const M<T> is_used = load_mask<T>(used + i * mp + j);
+      const V<T> absolute = is_used ? (c < T(0) ? -c : c) : V<T>{};
+      size = absolute > size ? absolute : size;
+      const V<T> e = is_used ? exponential(c) : V<T>{};
+      store(out + i * mp + j, e);
+      total += e;
+    }
+    store(totals + i * lanes, total);
+  }
+  return maximum<T>(size) < T(40);
+}
+
+template <typename T>
+inline void powers_below_one(const T* target, const T* source,
+                             const uint8_t* used, T slope, int64_t n, int64_t m,
+                             T* out, T* totals) {
+  constexpr int64_t lanes = Vector<T>::lanes;
+  const int64_t mp = padded(m, lanes);
+  const V<T> none = all(std::numeric_limits<T>::lowest());
+  for (int64_t i = 0; i < n; ++i) {
+    const uint8_t* u = used + i * mp;
+    T* a = out + i * mp;
+    V<T> top = none, total = {};
+    for (int64_t j = 0; j < m; j += lanes) {
+      V<T> c = load(source + j) + target[i];
+      c = c > T(0) ? c : c * slope;
+      c = load_mask<T>(u + j) ? c : none;
+      store(a + j, c);
+      top = c < top ? top : c;
+    }
+    const T highest = maximum<T>(top);
+    for (int64_t j = 0; j < m; j += lanes) {
+      V<T> e = exponential(load(a + j) - highest);
+      e = load_mask<T>(u + j) ? e : V<T>{};
+      store(a + j, e);
+      total += e;
+    }
+    store(totals + i * lanes, total);
+  }
+}
+
 // target is [size][n], source [size][m], keep [size][n][m] or [n][m] where all
 // rows share it, and out [size][n][m].
 template <typename T>
@@ -10,47 +66,36 @@ void sum_softmax(const T* target, const T* source, const uint8_t* keep,
                  int64_t keep_row, T slope, T* out, int64_t size, int64_t n,
                  int64_t m, int64_t threads) {
   constexpr int64_t lanes = Vector<T>::lanes;
-  const int64_t mp = padded(m, lanes);
+  const int64_t mp = padded(m, lanes), np = padded(n, lanes);
   in_threads(size, threads, [&](int64_t start, int64_t stop, int64_t) {
     Workspace& own = workspace().reset();
     T* s = own.take<T>(mp);
     T* soft = own.take<T>(n * mp);
+    T* totals = own.take<T>(np * lanes);
+    T* inverse = own.take<T>(np);
     uint8_t* used = own.take<uint8_t>(n * mp);
+    std::fill(totals, totals + np * lanes, T(0));
     std::fill(used, used + n * mp, uint8_t(1));
     for (int64_t i = 0; i < n; ++i)
       std::fill(used + i * mp + m, used + (i + 1) * mp, uint8_t(0));
     for (int64_t b = start; b < stop; ++b) {
+      const T* t = target + b * n;
       copy_padded(source + b * m, 1, m, m, s, mp);
       if (keep && (keep_row || b == start))
         copy_padded(keep + b * keep_row, n, m, m, used, mp);
-      for (int64_t i = 0; i < n; ++i) {
-        const T t = target[b * n + i];
-        const uint8_t* u = used + i * mp;
-        T* a = soft + i * mp;
-        const V<T> none = all(std::numeric_limits<T>::lowest());
-        V<T> top = none;
-        for (int64_t j = 0; j < m; j += lanes) {
-          V<T> c = load(s + j) + t;
-          c = c > T(0) ? c : c * slope;
-          c = load_mask<T>(u + j) ? c : none;
-          store(a + j, c);
-          top = c < top ? top : c;
-        }
-        const T highest = maximum<T>(top);
-        V<T> total = {};
-        for (int64_t j = 0; j < m; j += lanes) {
-          V<T> e = exponential(load(a + j) - highest);
-          e = load_mask<T>(u + j) ? e : V<T>{};
-          store(a + j, e);
-          total += e;
-        }
-        const T denominator = sum<T>(total);
+      if (!powers_of_sums(t, s, used, slope, n, m, soft, totals))
+        powers_below_one(t, s, used, slope, n, m, soft, totals);
+      sums_of_rows(totals, np, inverse);
+      for (int64_t i = 0; i < np; i += lanes) {
         // A target without sources has zeros only:
-        const T inverse = denominator == 0 ? T(0) : T(1) / denominator;
-        for (int64_t j = 0; j < m; j += lanes)
-          store(a + j, load(a + j) * inverse);
+        const V<T> total = load(inverse + i);
+        store(inverse + i, total == T(0) ? V<T>{} : T(1) / total);
       }
-      copy_back(soft, n, m, mp, out + b * n * m, m);
+      for (int64_t i = 0; i < n; ++i)
+        by_vectors<T>(m, [&](int64_t j, int64_t some) {
+          store_first(out + (b * n + i) * m + j,
+                      load(soft + i * mp + j) * inverse[i], some);
+        });
     }
   });
 }
