@@ -137,9 +137,11 @@ def masked_softmax(logit: Tensor, keep: Tensor | None) -> Tensor:
     """
     if keep is None:
         return logit.softmax(dim=-1)
-    # A finite value, which no half precision turns into NaN:
-    logit = logit.masked_fill(~keep, torch.finfo(logit.dtype).min)
-    return logit.softmax(dim=-1) * keep
+    # Many times as fast as filling by a mask. What is taken off is finite, so
+    # that no precision turns a target without sources into NaN:
+    taken_off = torch.finfo(logit.dtype).max / 2
+    used = keep.to(logit.dtype)
+    return (logit + (used - 1) * taken_off).softmax(dim=-1) * used
 
 
 def edge_softmax(
