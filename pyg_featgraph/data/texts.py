@@ -112,6 +112,16 @@ def _written(column: pd.Series, codes: Ids, entries: pd.Index) -> list[str]:
     return texts
 
 
+def is_rewritten(texts: pa.Array) -> NDArray[np.bool_]:
+    r"""Which texts are not their own category.
+
+    Args:
+        texts (pyarrow.Array): The texts, none of which is missing.
+    """
+    same = pc.equal(texts, _rewritten(texts)).fill_null(False)
+    return ~same.to_numpy(zero_copy_only=False)
+
+
 def _rewritten(texts: pa.Array) -> pa.Array:
     r"""The one text for all that mean the same."""
     texts = pc.utf8_trim_whitespace(texts)

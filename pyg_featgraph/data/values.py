@@ -117,8 +117,9 @@ def to_numbers(column: pd.Series) -> Floats:
         x = column.to_numpy(np.float64, na_value=np.nan)
     else:
         x = _parse(column)
-    missing = np.isnan(x)
-    check_single(column, np.where(missing, 0, x))
+    infinite = np.abs(x) > LARGEST
+    if infinite.any():
+        raise_at(column, infinite, 'is not finite in single precision')
     return shorten(x)
 
 
@@ -195,13 +196,16 @@ def _parse(column: pd.Series) -> Floats:
 def _parse_plain(column: pd.Series) -> Floats | None:
     r"""Texts as numbers, if nothing but plain decimals are among them."""
     texts = pa.array(column, pa.large_string())
-    texts = pc.if_else(pc.equal(texts, ''), None, texts)
     try:
         numbers = pc.cast(texts, pa.float64())
     except pa.ArrowInvalid:
-        return None
+        try:
+            texts = pc.if_else(pc.equal(texts, ''), None, texts)
+            numbers = pc.cast(texts, pa.float64())
+        except pa.ArrowInvalid:
+            return None
     # Arrow takes more spellings than these for what is not a number:
     if pc.any(pc.is_nan(numbers)).as_py():
         return None
-    x: Floats = numbers.fill_null(np.nan).to_numpy()
+    x: Floats = np.asarray(numbers)  # With NaN where they are missing.
     return x

@@ -14,7 +14,7 @@ from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import MISSING, NUM_SPECIAL, RARE, Codec
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.tallies import MultiTally, TextTally, explode
-from pyg_featgraph.data.texts import Ids, to_texts
+from pyg_featgraph.data.texts import Ids, is_rewritten, to_texts
 from pyg_featgraph.data.values import Floats
 from pyg_featgraph.serve.scorer.entries import hash_text
 
@@ -107,12 +107,17 @@ class CategoricalCodec(Codec):
         # Most entries are texts as they stand in the vocabulary:
         texts = pa.array(column, pa.large_string())
         keys = pa.array(self.keys, pa.large_string())
-        found = pc.index_in(texts, value_set=keys).fill_null(-1)
-        ids = found.to_numpy().astype(np.int64) + NUM_SPECIAL
-        rest = np.flatnonzero(ids < NUM_SPECIAL)
-        if len(rest):
-            codes, keys = to_texts(column.iloc[rest])
-            ids[rest] = self._lookup(codes, keys, len(rest) == len(ids))
+        found = pc.index_in(texts, value_set=keys)
+        if found.null_count == len(found):
+            return self._lookup(*to_texts(column))
+        ids = found.fill_null(RARE - NUM_SPECIAL).to_numpy() + NUM_SPECIAL
+        missing = texts.is_null()
+        # The others are rare, but for those that can be written otherwise:
+        rest = np.flatnonzero(pc.and_not(found.is_null(), missing))
+        ids[np.asarray(missing)] = MISSING
+        at = rest[is_rewritten(texts.take(pa.array(rest)))]
+        if len(at):
+            ids[at] = self._lookup(*to_texts(column.iloc[at]), warn=False)
         return ids
 
     def _lookup(self, codes: Ids, keys: pd.Index, warn: bool = True) -> Ids:

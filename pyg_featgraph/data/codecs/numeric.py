@@ -43,7 +43,6 @@ class NumericCodec(Codec):
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
         x = to_numbers(column)
         missing = np.isnan(x)
-        x = np.where(missing, 0.0, x)
         if self.field.transform == 'standard':
             value = (x - self.mean) / self.std
         elif self.field.transform == 'log1p':
@@ -51,5 +50,6 @@ class NumericCodec(Codec):
         else:
             value = np.where(x > 2, np.floor(np.log(np.maximum(x, 2)) ** 2), x)
         ids = np.where(missing, MISSING, NUMBER)
-        value = np.where(missing, 1.0, value)[:, None]
-        return ids[:, None], check_single(column, value, TOO_FAR)
+        np.copyto(value, 1.0, where=missing)
+        check_single(column, value, TOO_FAR)
+        return ids[:, None], value[:, None]
