@@ -148,6 +148,7 @@ class FieldEncoder:
             for block in blocks:
                 with naming(block):
                     counts.add(block, apply)
+            counts.compact(apply)
         return counts
 
     def learn(self, counts: FieldCounts, valid: Any = None) -> FieldEncoder:

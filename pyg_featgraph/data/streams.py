@@ -149,6 +149,16 @@ class FieldCounts:
             pass
         self._sample.add(df, label)
 
+    def compact(self, apply: Any = map) -> None:
+        r"""Adds up what has been counted so far.
+
+        Args:
+            apply (callable, optional): As of :meth:`add`.
+                (default: :obj:`map`)
+        """
+        for _ in apply(lambda x: x.compact(), self.tallies):
+            pass
+
     def merge(self, other: FieldCounts) -> None:
         r"""Adds what was counted of other rows.
 

@@ -14,7 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pyg_featgraph.data.schema import Field
-from pyg_featgraph.data.texts import Ids, to_texts
+from pyg_featgraph.data.texts import (
+    Ids,
+    is_missing,
+    is_rewritten,
+    joined,
+    to_texts,
+)
 from pyg_featgraph.data.values import (
     Floats,
     check_single,
@@ -61,6 +67,9 @@ class Tally(ABC):
             DataError: If one is none that the field can have.
         """
 
+    def compact(self) -> None:
+        r"""Adds up what has been counted so far."""
+
     def merge(self, other: Any) -> None:
         r"""Adds what was counted of other rows.
 
@@ -88,19 +97,21 @@ class TextTally(Tally):
     def _count(self, column: pd.Series) -> int:
         r"""Counts entries, and tells how many are missing."""
         dtype = column.dtype
-        if self.field.hash_size:
-            return int((to_texts(column)[0] < 0).sum())
+        hashed = self.field.hash_size > 0
         if isinstance(dtype, pd.StringDtype) and dtype.storage == 'pyarrow':
             texts = pa.array(column, pa.large_string())
+            if hashed:
+                return int(pc.sum(is_missing(texts)).as_py() or 0)
             found = pc.value_counts(texts.drop_null())
             self.add_counts(
                 found.field('values'), found.field('counts').to_numpy()
             )
             return int(texts.null_count)
-        codes, keys = to_texts(column, strict=True)
+        codes, keys = to_texts(column, strict=not hashed)
         there = codes[codes >= 0]
-        counts = np.bincount(there, minlength=len(keys))
-        self.add_counts(pa.array(keys, pa.large_string()), counts)
+        if not hashed:
+            counts = np.bincount(there, minlength=len(keys))
+            self.add_counts(pa.array(keys, pa.large_string()), counts)
         return len(codes) - len(there)
 
     def add_counts(self, texts: pa.Array, counts: Ids) -> None:
@@ -108,7 +119,7 @@ class TextTally(Tally):
         self._parts.append((texts, counts))
         self._pending += len(texts)
         if self._pending > max(2 * self._distinct, _FEW):
-            self._compact()
+            self.compact()
 
     def merge(self, other: TextTally) -> None:
         super().merge(other)
@@ -121,18 +132,20 @@ class TextTally(Tally):
         Raises:
             DataError: If texts that look different are one category.
         """
-        self._compact()
+        self.compact()
         if not self._parts:
             return pd.Series([], pd.Index([], dtype='str'), dtype=np.int64)
         texts, number = self._parts[0]
         entries = pd.Series(texts.to_pandas(), dtype='str')
+        if not is_rewritten(texts).any():
+            return pd.Series(number, pd.Index(entries))
         codes, keys = to_texts(entries.rename(self.field.column), strict=True)
         there = codes >= 0
         # Doubles are exact here:
         out = np.bincount(codes[there], number[there], len(keys))
         return pd.Series(out.astype(np.int64), keys)
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
         if len(self._parts) > 1:
             texts, numbers = zip(*self._parts, strict=True)
             counts = np.concatenate(numbers)
@@ -192,7 +205,7 @@ class NumberTally(Tally):
 
     def counts(self) -> tuple[Floats, Ids]:
         r"""The distinct numbers in rising order, and the rows of each."""
-        self._compact()
+        self.compact()
         if not self._parts:
             return np.empty(0), np.empty(0, np.int64)
         return self._parts[0]
@@ -201,9 +214,9 @@ class NumberTally(Tally):
         self._parts.append((values, counts))
         self._pending += len(values)
         if self._pending > max(2 * self._distinct, _FEW):
-            self._compact()
+            self.compact()
 
-    def _compact(self) -> None:
+    def compact(self) -> None:
         if not self._parts:
             return
         values, counts = (
@@ -329,9 +342,7 @@ def explode(column: pd.Series, separator: str) -> tuple[Ids, pd.Series]:
     r"""The members of all entries, and the position of each one's row."""
     dtype = column.dtype
     if isinstance(dtype, pd.StringDtype) and dtype.storage == 'pyarrow':
-        texts = pa.array(column, pa.large_string())
-        if isinstance(texts, pa.ChunkedArray):
-            texts = texts.combine_chunks()
+        texts = joined(pa.array(column, pa.large_string()))
         parts = pc.split_pattern(texts, separator)
         length = pc.list_value_length(parts).fill_null(0).to_numpy()
         flat = parts.flatten().to_pandas()

@@ -3,6 +3,7 @@ r"""Categories as texts, by the rules of :mod:`pyg_featgraph.data.values`."""
 from __future__ import annotations
 
 import re
+import zlib
 from decimal import Decimal
 from typing import Any
 
@@ -17,15 +18,25 @@ from pyg_featgraph.data.values import raise_at, to_objects
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.serve.scorer.entries import (
     DECIMAL,
+    MISSING_TEXTS,
     SPECIAL,
     TRUTH_TEXTS,
     EntryError,
+    hash_text,
     is_broken,
     rewrite,
     write,
 )
 
 Ids = NDArray[np.int64]
+
+# What CRC-32 makes of each byte, and the longest text whose bytes are taken
+# one by one with those of all others:
+_CRC = np.array(
+    [~zlib.crc32(bytes([i]), 0xFFFFFFFF) & 0xFFFFFFFF for i in range(256)],
+    np.uint32,
+)
+_SHORT = 64
 
 
 def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
@@ -74,6 +85,34 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
     return codes, pd.Index(keys, dtype='str')
 
 
+def hash_texts(texts: pd.Index, size: int) -> Ids:
+    r"""What :func:`~pyg_featgraph.serve.scorer.entries.hash_text` makes of
+    each text.
+
+    Args:
+        texts (pandas.Index): The texts.
+        size (int): How many numbers there are.
+    """
+    strings = joined(pa.array(texts, pa.large_string()))
+    length = pc.binary_length(strings).to_numpy()
+    if length.max(initial=0) > _SHORT:
+        return np.array([hash_text(x, size) for x in texts], np.int64)
+    _, offsets, data = strings.buffers()
+    start = np.frombuffer(offsets, np.int64)[strings.offset :][: len(length)]
+    letters = np.frombuffer(data or b'', np.uint8)
+    # The longest come first, so that those with another letter are a slice:
+    order = np.argsort(-length, kind='stable')
+    start, code = start[order], np.full(len(length), 0xFFFFFFFF, np.uint32)
+    rest = np.bincount(length)[:0:-1].cumsum()[::-1]
+    for i, number in enumerate(rest.tolist()):
+        at = code[:number]
+        letter = letters[start[:number] + i]
+        at[:] = _CRC[(at ^ letter) & 0xFF] ^ (at >> 8)
+    out = np.empty(len(length), np.int64)
+    out[order] = ~code
+    return out % size
+
+
 def _factorize(column: pd.Series) -> tuple[Ids, pd.Index]:
     if isinstance(column.dtype, pd.SparseDtype):
         column = column.astype(column.dtype.subtype)
@@ -112,6 +151,11 @@ def _written(column: pd.Series, codes: Ids, entries: pd.Index) -> list[str]:
     return texts
 
 
+def joined(x: pa.Array | pa.ChunkedArray) -> pa.Array:
+    r"""A column in one piece."""
+    return x.combine_chunks() if isinstance(x, pa.ChunkedArray) else x
+
+
 def is_rewritten(texts: pa.Array) -> NDArray[np.bool_]:
     r"""Which texts are not their own category.
 
@@ -119,7 +163,17 @@ def is_rewritten(texts: pa.Array) -> NDArray[np.bool_]:
         texts (pyarrow.Array): The texts, none of which is missing.
     """
     same = pc.equal(texts, _rewritten(texts)).fill_null(False)
-    return ~same.to_numpy(zero_copy_only=False)
+    return ~np.asarray(same)
+
+
+def is_missing(texts: pa.Array) -> pa.Array:
+    r"""Which texts are those of missing entries, or missing.
+
+    Args:
+        texts (pyarrow.Array): The texts.
+    """
+    missing = pa.array([*MISSING_TEXTS, None], pa.large_string())
+    return pc.is_in(pc.utf8_trim_whitespace(texts), value_set=missing)
 
 
 def _rewritten(texts: pa.Array) -> pa.Array:

@@ -14,9 +14,14 @@ from pyg_featgraph.data.bins import Labels
 from pyg_featgraph.data.codecs.base import MISSING, NUM_SPECIAL, RARE, Codec
 from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.tallies import MultiTally, TextTally, explode
-from pyg_featgraph.data.texts import Ids, is_rewritten, to_texts
+from pyg_featgraph.data.texts import (
+    Ids,
+    hash_texts,
+    is_rewritten,
+    joined,
+    to_texts,
+)
 from pyg_featgraph.data.values import Floats
-from pyg_featgraph.serve.scorer.entries import hash_text
 
 
 class CategoricalCodec(Codec):
@@ -96,13 +101,13 @@ class CategoricalCodec(Codec):
 
     def _encode(self, column: pd.Series) -> Ids:
         ids: Ids
-        dtype = column.dtype
         if self.field.hash_size:
             codes, keys = to_texts(column)
-            hashes = [hash_text(x, self.field.hash_size) for x in keys]
-            ids = np.array([*hashes, MISSING - NUM_SPECIAL], np.int64)
-            return ids[codes] + NUM_SPECIAL
-        if not (isinstance(dtype, pd.StringDtype) and len(self.keys)):
+            ids = hash_texts(keys, self.field.hash_size) + NUM_SPECIAL
+            return np.append(ids, MISSING)[codes]
+        # Arrow would build its table of many keys anew each time:
+        few = 0 < len(self.keys) <= len(column)
+        if not (isinstance(column.dtype, pd.StringDtype) and few):
             return self._lookup(*to_texts(column))
         # Most entries are texts as they stand in the vocabulary:
         texts = pa.array(column, pa.large_string())
@@ -110,12 +115,13 @@ class CategoricalCodec(Codec):
         found = pc.index_in(texts, value_set=keys)
         if found.null_count == len(found):
             return self._lookup(*to_texts(column))
-        ids = found.fill_null(RARE - NUM_SPECIAL).to_numpy() + NUM_SPECIAL
-        missing = texts.is_null()
-        # The others are rare, but for those that can be written otherwise:
-        rest = np.flatnonzero(pc.and_not(found.is_null(), missing))
-        ids[np.asarray(missing)] = MISSING
-        at = rest[is_rewritten(texts.take(pa.array(rest)))]
+        ids = np.asarray(found.fill_null(RARE - NUM_SPECIAL)) + NUM_SPECIAL
+        rest = np.flatnonzero(ids == RARE)
+        others = joined(texts.take(pa.array(rest)))
+        there = np.asarray(others.is_valid())
+        ids[rest[~there]] = MISSING
+        # They are rare, but for those that can be written otherwise:
+        at = rest[there][is_rewritten(others.drop_null())]
         if len(at):
             ids[at] = self._lookup(*to_texts(column.iloc[at]), warn=False)
         return ids
