@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,31 +99,45 @@ class Layout:
             place = self.valued.index(first)
             out['values'][:, place : place + slots] = value
 
-    def read(
-        self, arrays: Mapping[str, NDArray[Any]], ids: Any, value: Any
-    ) -> None:
-        r"""Reads columns as ids and values.
+    def dtype(self, extras: Sequence[str]) -> np.dtype[Any]:
+        r"""What holds a row, all of its columns side by side.
 
         Args:
-            arrays (dict): The columns.
-            ids (numpy.ndarray): Where the ids go, numbered over all fields,
-                with shape :math:`(R, S)`.
-            value (numpy.ndarray): Where the values go, likewise.
+            extras (list of str): The columns beside the slots.
         """
-        for name, of_slots, of_column in self._runs:
-            ids[:, of_slots] = arrays[name][:, of_column]
+        kinds: list[Any] = [
+            (name, name.removeprefix('ids_'), len(slots))
+            for name, slots in self.ids.items()
+        ]
+        kinds.append(('values', np.float32, len(self.valued)))
+        return np.dtype([*kinds, *((name, np.float32) for name in extras)])
+
+    def read(
+        self, rows: Mapping[str, NDArray[Any]] | NDArray[Any], dtype: type
+    ) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        r"""The ids of rows, numbered over all fields, and their values, both
+        with shape :math:`(R, S)`.
+
+        Args:
+            rows (dict): Their columns.
+            dtype (type): The type of the ids.
+        """
+        ids: NDArray[Any] = np.concatenate(
+            [rows[name] for name in self.ids],
+            axis=1,
+            dtype=dtype,
+            casting='unsafe',
+        ).take(self._order, axis=1)
         ids += self._offsets
-        value[...] = 1.0
+        value = np.ones(ids.shape, np.float32)
         for of_slots, of_column in _runs(self.valued):
-            value[:, of_slots] = arrays['values'][:, of_column]
+            value[:, of_slots] = rows['values'][:, of_column]
+        return ids, value
 
     @cached_property
-    def _runs(self) -> list[tuple[str, slice, slice]]:
-        return [
-            (name, *pair)
-            for name, slots in self.ids.items()
-            for pair in _runs(slots)
-        ]
+    def _order(self) -> NDArray[np.int64]:
+        # Where each slot stands if the columns follow each other:
+        return np.argsort(np.concatenate([*self.ids.values()]))
 
     @cached_property
     def _offsets(self) -> NDArray[np.int32]:

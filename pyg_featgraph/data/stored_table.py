@@ -25,6 +25,7 @@ from pyg_featgraph.data.shards import (
     checksum,
     to_arrays,
 )
+from pyg_featgraph.data.streams import threads
 from pyg_featgraph.data.table import FieldTable, Rows
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.files import read_json
@@ -105,7 +106,12 @@ class StoredTable(FieldTable):
 
     def _set_spans(self, spans: Ids) -> None:
         self._spans = spans
-        self._ends: Ids = (spans[:, 3] - spans[:, 2]).cumsum()
+        length = spans[:, 3] - spans[:, 2]
+        self._ends: Ids = length.cumsum()
+        self._begins: Ids = self._ends - length
+        # The block of each row whose number is a multiple of this:
+        numbers = np.arange(0, len(self), self.block_rows)
+        self._steps: Ids = np.searchsorted(self._ends, numbers, side='right')
         self._held: dict[str, Tensor] = {}
         self._pool: _Pool | None = None
 
@@ -164,7 +170,8 @@ class StoredTable(FieldTable):
         return self._held[name]
 
     def batch(self, rows: Rows = slice(None)) -> FieldBatch:
-        return self._in_memory(rows).batch()
+        # An index of PyG is a 64-bit one:
+        return self._in_memory(rows, np.int64).batch()
 
     def subset(self, rows: Rows) -> FieldTable:
         if isinstance(rows, slice) and rows.step in (None, 1):
@@ -210,22 +217,34 @@ class StoredTable(FieldTable):
         out[:, 3] -= np.maximum(ends - end, 0)
         return out[out[:, 2] < out[:, 3]]
 
+    def _block_of(self, rows: Ids) -> Ids:
+        r"""The block of each row, faster than by a search."""
+        block = self._steps[rows // self.block_rows]
+        while (late := self._ends[block] <= rows).any():
+            block = block + late
+        return block
+
+    def _verify(self, shard: int) -> None:
+        if shard in self._verified:
+            return
+        path = self.folder / self._shards[shard]['name']
+        if checksum(path) != self._shards[shard]['sha256']:
+            raise DataError(
+                f"'{path}' is damaged, its checksum is wrong: encode the "
+                'files again, or take another copy'
+            )
+        self._verified.add(shard)
+
     def _read(self, span: Ids) -> dict[str, NDArray[Any]]:
         r"""Some rows of a block, mapped into memory."""
         shard, number, start, end = span.tolist()
+        self._verify(shard)
         path = self.folder / self._shards[shard]['name']
-        if shard not in self._verified:
-            if checksum(path) != self._shards[shard]['sha256']:
-                raise DataError(
-                    f"'{path}' is damaged, its checksum is wrong: encode the "
-                    'files again, or take another copy'
-                )
-            self._verified.add(shard)
         with pa.memory_map(str(path)) as source:
             batch = pa.ipc.open_file(source).get_batch(number)
         return {k: x[start:end] for k, x in to_arrays(batch).items()}
 
-    def _in_memory(self, rows: Rows) -> FieldTable:
+    def _in_memory(self, rows: Rows, dtype: type = np.int32) -> FieldTable:
         if isinstance(rows, slice):
             at = np.arange(*rows.indices(len(self)))
         else:
@@ -238,85 +257,73 @@ class StoredTable(FieldTable):
             )
         if self._pool is None:
             self._pool = _Pool(self)
-        return self._pool.take(at, self.drop_absent)
+        found = self._pool.take(at)
+        index, value = map(torch.from_numpy, self._layout.read(found, dtype))
+        out = FieldTable(index, value, self.info, drop_absent=self.drop_absent)
+        # They have been checked when they were encoded:
+        out.y, out.sample_weight = (
+            torch.from_numpy(found[name].copy())
+            if name in self._extras
+            else None
+            for name in EXTRAS
+        )
+        return out
 
 
 class _Pool:
-    # Copies of the blocks that were used last.
+    # Copies of the blocks that were used last, row by row as they are taken.
     def __init__(self, table: StoredTable) -> None:
         self.table = table
-        spans, info = table._spans, table.info
+        spans = table._spans
         self.block_rows = table.block_rows
         # A batch may span two windows:
         size = 2 * (-(-table.window // self.block_rows) + 1)
         self.size = max(1, min(size, len(spans)))
-        num_rows = self.size * self.block_rows
-        self.index = torch.empty(num_rows, info.num_slots, dtype=torch.int32)
-        self.value = torch.empty(num_rows, info.num_slots)
-        self.extras = {k: torch.empty(num_rows) for k in table._extras}
+        dtype = table._layout.dtype(table._extras)
+        self.rows = np.empty(self.size * self.block_rows, dtype)
         # Where each block stands, which one stands there, and its last use:
         self.place = np.full(len(spans), -1)
         self.holds = np.full(self.size, -1)
         self.used = np.zeros(self.size, np.int64)
         self.clock = 0
 
-    def take(self, rows: Ids, drop_absent: bool) -> FieldTable:
-        block = np.searchsorted(self.table._ends, rows, side='right')
+    def take(self, rows: Ids) -> NDArray[Any]:
+        block = self.table._block_of(rows)
         needed = np.unique(block)
         if len(needed) <= self.size:
-            return self._table(self._at(rows, block, needed), drop_absent)
+            return self.rows.take(self._at(rows, block, needed))
         # More than fit at once, such as a few rows from everywhere:
-        size, info = len(rows), self.table.info
-        index = torch.empty(size, info.num_slots, dtype=torch.int32)
-        value = torch.empty(size, info.num_slots)
-        extras = {name: torch.empty(size) for name in self.extras}
+        out = np.empty(len(rows), self.rows.dtype)
         for start in range(0, len(needed), self.size):
             some = needed[start : start + self.size]
             at = np.flatnonzero((block >= some[0]) & (block <= some[-1]))
-            part = self._table(self._at(rows[at], block[at], some), False)
-            index[at], value[at] = part.slot_index, part.slot_value
-            for name, x in extras.items():
-                x[at] = getattr(part, name)
-        out = FieldTable(index, value, info, drop_absent=drop_absent)
-        out.y, out.sample_weight = (extras.get(name) for name in EXTRAS)
+            out[at] = self.rows[self._at(rows[at], block[at], some)]
         return out
 
-    def _table(self, at: Tensor, drop_absent: bool) -> FieldTable:
-        out = FieldTable(
-            self.index.index_select(0, at),
-            self.value.index_select(0, at),
-            self.table.info,
-            drop_absent=drop_absent,
-        )
-        # They have been checked when they were encoded:
-        extras = {k: x.index_select(0, at) for k, x in self.extras.items()}
-        out.y, out.sample_weight = (extras.get(name) for name in EXTRAS)
-        return out
-
-    def _at(self, rows: Ids, block: Ids, needed: Ids) -> Tensor:
+    def _at(self, rows: Ids, block: Ids, needed: Ids) -> Ids:
         r"""Where rows stand in the pool, which gets the blocks they need."""
         self.clock += 1
         places = self.place[needed]
         self.used[places[places >= 0]] = self.clock
         absent = needed[places < 0]
         free = np.argsort(self.used, kind='stable')[: len(absent)]
-        for number, place in zip(absent, free, strict=True):
-            self._load(int(number), int(place))
-        begins = np.append(0, self.table._ends)[block]
+        if len(absent):
+            shards = np.unique(self.table._spans[absent, 0]).tolist()
+            pairs = zip(absent.tolist(), free.tolist(), strict=True)
+            with threads() as apply:
+                apply(self.table._verify, shards)
+                apply(self._load, pairs)
         starts = self.place[block] * self.block_rows
-        return torch.from_numpy(starts + rows - begins)
+        return starts + (rows - self.table._begins[block])
 
-    def _load(self, number: int, place: int) -> None:
+    def _load(self, pair: tuple[int, int]) -> None:
+        number, place = pair
         if self.holds[place] >= 0:
-            self.place[self.holds[place]] = -1
+            self.place[self.holds[place]] = self.holds[place] = -1
         arrays = self.table._read(self.table._spans[number])
-        length = len(next(iter(arrays.values())))
-        start = place * self.block_rows
-        at = slice(start, start + length)
-        self.table._layout.read(
-            arrays, self.index[at].numpy(), self.value[at].numpy()
-        )
-        for name, x in self.extras.items():
-            x[at] = torch.from_numpy(arrays[name].ravel().copy())
+        for name, x in arrays.items():
+            start = place * self.block_rows
+            to = self.rows[name][start : start + len(x)]
+            to[...] = x.reshape(to.shape)
         self.place[number], self.holds[place] = place, number
         self.used[place] = self.clock
