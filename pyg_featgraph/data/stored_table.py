@@ -276,8 +276,8 @@ class _Pool:
         self.table = table
         spans = table._spans
         self.block_rows = table.block_rows
-        # A batch may span two windows:
-        size = 2 * (-(-table.window // self.block_rows) + 1)
+        # A window may start within a block:
+        size = -(-table.window // self.block_rows) + 1
         self.size = max(1, min(size, len(spans)))
         dtype = table._layout.dtype(table._extras)
         self.rows = np.empty(self.size * self.block_rows, dtype)
@@ -289,32 +289,31 @@ class _Pool:
 
     def take(self, rows: Ids) -> NDArray[Any]:
         block = self.table._block_of(rows)
-        needed = np.unique(block)
-        if len(needed) <= self.size:
-            return self.rows.take(self._at(rows, block, needed))
-        # More than fit at once, such as a few rows from everywhere:
         out = np.empty(len(rows), self.rows.dtype)
-        for start in range(0, len(needed), self.size):
-            some = needed[start : start + self.size]
-            at = np.flatnonzero((block >= some[0]) & (block <= some[-1]))
-            out[at] = self.rows[self._at(rows[at], block[at], some)]
-        return out
+        left = np.arange(len(rows))
+        while True:
+            place = self.place[block]
+            here = place >= 0
+            self.clock += 1
+            self.used[place[here]] = self.clock
+            at = place * self.block_rows + rows - self.table._begins[block]
+            if here.all() and len(left) == len(out):
+                return self.rows.take(at)
+            # Those that are here first: the others may take their place.
+            out[left[here]] = self.rows.take(at[here])
+            left, rows, block = left[~here], rows[~here], block[~here]
+            if not len(left):
+                return out
+            self._fill(np.unique(block)[: self.size])
 
-    def _at(self, rows: Ids, block: Ids, needed: Ids) -> Ids:
-        r"""Where rows stand in the pool, which gets the blocks they need."""
-        self.clock += 1
-        places = self.place[needed]
-        self.used[places[places >= 0]] = self.clock
-        absent = needed[places < 0]
+    def _fill(self, absent: Ids) -> None:
+        r"""Reads blocks, for which the least recently used ones make room."""
         free = np.argsort(self.used, kind='stable')[: len(absent)]
-        if len(absent):
-            shards = np.unique(self.table._spans[absent, 0]).tolist()
-            pairs = zip(absent.tolist(), free.tolist(), strict=True)
-            with threads() as apply:
-                apply(self.table._verify, shards)
-                apply(self._load, pairs)
-        starts = self.place[block] * self.block_rows
-        return starts + (rows - self.table._begins[block])
+        shards = np.unique(self.table._spans[absent, 0]).tolist()
+        pairs = zip(absent.tolist(), free.tolist(), strict=True)
+        with threads() as apply:
+            apply(self.table._verify, shards)
+            apply(self._load, pairs)
 
     def _load(self, pair: tuple[int, int]) -> None:
         number, place = pair
@@ -326,4 +325,3 @@ class _Pool:
             to = self.rows[name][start : start + len(x)]
             to[...] = x.reshape(to.shape)
         self.place[number], self.holds[place] = place, number
-        self.used[place] = self.clock

@@ -95,7 +95,7 @@ class FieldTable(Dataset[Any]):
             folder (str): The folder.
             window (int, optional): How many rows are shuffled together in
                 training, drawn as blocks of 4,096 from anywhere in the table.
-                About twice as many are held in memory.
+                As many are held in memory.
                 (default: :obj:`262144`)
 
         Raises:

@@ -170,8 +170,8 @@ def test_memory_is_that_of_a_window(tables):
     stored = tables[1]
     for _ in FieldGraphLoader(stored, 48, shuffle=True):
         pass
-    # Two windows of 150 rows, as blocks of 32:
-    assert len(stored._pool.rows) == 2 * 6 * 32
+    # A window of 150 rows, as blocks of 32:
+    assert len(stored._pool.rows) == 6 * 32
     assert not stored._held
     assert pickle.loads(pickle.dumps(stored))._pool is None
 
