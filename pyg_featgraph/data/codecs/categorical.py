@@ -97,7 +97,7 @@ class CategoricalCodec(Codec):
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
         ids = self._encode(column)
-        return ids[:, None], np.ones((len(ids), 1))
+        return ids[:, None], np.broadcast_to(1.0, (len(ids), 1))
 
     def _encode(self, column: pd.Series) -> Ids:
         ids: Ids

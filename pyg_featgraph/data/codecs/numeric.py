@@ -42,14 +42,14 @@ class NumericCodec(Codec):
 
     def encode(self, column: pd.Series) -> tuple[Ids, Floats]:
         x = to_numbers(column)
-        missing = np.isnan(x)
+        missing = np.flatnonzero(np.isnan(x))
         if self.field.transform == 'standard':
             value = (x - self.mean) / self.std
         elif self.field.transform == 'log1p':
             value = np.sign(x) * np.log1p(np.abs(x))
         else:
             value = np.where(x > 2, np.floor(np.log(np.maximum(x, 2)) ** 2), x)
-        ids = np.where(missing, MISSING, NUMBER)
-        np.copyto(value, 1.0, where=missing)
+        ids = np.full(len(x), NUMBER)
+        ids[missing], value[missing] = MISSING, 1.0
         check_single(column, value, TOO_FAR)
         return ids[:, None], value[:, None]
