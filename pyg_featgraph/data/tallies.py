@@ -17,8 +17,8 @@ from pyg_featgraph.data.schema import Field
 from pyg_featgraph.data.texts import (
     Ids,
     is_missing,
-    is_rewritten,
     joined,
+    rewritten,
     to_texts,
 )
 from pyg_featgraph.data.values import (
@@ -137,7 +137,7 @@ class TextTally(Tally):
             return pd.Series([], pd.Index([], dtype='str'), dtype=np.int64)
         texts, number = self._parts[0]
         entries = pd.Series(texts.to_pandas(), dtype='str')
-        if not is_rewritten(texts).any():
+        if not len(rewritten(texts)[0]):
             return pd.Series(number, pd.Index(entries))
         codes, keys = to_texts(entries.rename(self.field.column), strict=True)
         there = codes >= 0

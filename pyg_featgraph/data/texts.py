@@ -73,8 +73,13 @@ def to_texts(column: pd.Series, strict: bool = False) -> tuple[Ids, pd.Index]:
             broken = np.array([is_broken(x) for x in entries], bool)
             wrong = np.append(broken, False)[codes]
             raise_at(column, wrong, 'is no valid Unicode')
-        texts = _rewritten(strings)
-        changed = not (is_text and texts.equals(strings))
+        at, found = rewritten(strings)
+        texts = strings
+        if len(at):
+            mask = np.zeros(len(strings), bool)
+            mask[at] = True
+            texts = pc.replace_with_mask(strings, pa.array(mask), found)
+        changed = not is_text or len(at) > 0
     keys = texts.to_pandas()
     if changed:
         recode, keys = pd.factorize(keys)
@@ -156,16 +161,6 @@ def joined(x: pa.Array | pa.ChunkedArray) -> pa.Array:
     return x.combine_chunks() if isinstance(x, pa.ChunkedArray) else x
 
 
-def is_rewritten(texts: pa.Array) -> NDArray[np.bool_]:
-    r"""Which texts are not their own category.
-
-    Args:
-        texts (pyarrow.Array): The texts, none of which is missing.
-    """
-    same = pc.equal(texts, _rewritten(texts)).fill_null(False)
-    return ~np.asarray(same)
-
-
 def is_missing(texts: pa.Array) -> pa.Array:
     r"""Which texts are those of missing entries, or missing.
 
@@ -176,16 +171,21 @@ def is_missing(texts: pa.Array) -> pa.Array:
     return pc.is_in(pc.utf8_trim_whitespace(texts), value_set=missing)
 
 
-def _rewritten(texts: pa.Array) -> pa.Array:
-    r"""The one text for all that mean the same."""
-    texts = pc.utf8_trim_whitespace(texts)
-    special = pc.match_substring_regex(texts, f'^(?:{SPECIAL})$')
-    at = pc.indices_nonzero(special)
-    if not len(at):
-        return texts
-    found = [rewrite(text) for text in texts.take(at).to_pylist()]
-    found = pa.array(found, pa.large_string())
-    return pc.replace_with_mask(texts, special, found)
+def rewritten(texts: pa.Array) -> tuple[Ids, pa.Array]:
+    r"""The texts that are not their own category: where they stand, and the
+    one text for all that mean the same.
+
+    Args:
+        texts (pyarrow.Array): The texts, none of which is missing.
+    """
+    found = pc.utf8_trim_whitespace(texts)
+    special = pc.match_substring_regex(found, f'^(?:{SPECIAL})$')
+    if pc.any(special).as_py():
+        written = [rewrite(text) for text in found.filter(special).to_pylist()]
+        written = pa.array(written, pa.large_string())
+        found = pc.replace_with_mask(found, special, written)
+    changed = pc.invert(pc.equal(texts, found).fill_null(False))
+    return np.flatnonzero(changed), found.filter(changed)
 
 
 def _check_alike(column: pd.Series, texts: pd.Index, codes: Ids) -> None:

@@ -17,8 +17,8 @@ from pyg_featgraph.data.tallies import MultiTally, TextTally, explode
 from pyg_featgraph.data.texts import (
     Ids,
     hash_texts,
-    is_rewritten,
     joined,
+    rewritten,
     to_texts,
 )
 from pyg_featgraph.data.values import Floats
@@ -121,7 +121,7 @@ class CategoricalCodec(Codec):
         there = np.asarray(others.is_valid())
         ids[rest[~there]] = MISSING
         # They are rare, but for those that can be written otherwise:
-        at = rest[there][is_rewritten(others.drop_null())]
+        at = rest[there][rewritten(others.drop_null())[0]]
         if len(at):
             ids[at] = self._lookup(*to_texts(column.iloc[at]), warn=False)
         return ids
