@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from typing import Any
 
@@ -31,6 +32,7 @@ from pyg_featgraph.data.shards import (
 from pyg_featgraph.data.streams import (
     SAMPLE_ROWS,
     FieldCounts,
+    ahead,
     blocks_of,
     is_stream,
     naming,
@@ -334,8 +336,9 @@ class FieldEncoder:
                 yield encoded
 
     def _write(self, data: Any, folder: str | os.PathLike[str]) -> FieldTable:
-        with closing(self.blocks(data)) as blocks:
-            write_shards(folder, self.info, blocks)
+        blocks = self.blocks(data)
+        with closing(blocks), ThreadPoolExecutor(1) as thread:
+            write_shards(folder, self.info, ahead(blocks, thread))
         return FieldTable.open(folder)
 
     def _encode(self, df: pd.DataFrame, layout: Layout, apply: Any) -> Arrays:

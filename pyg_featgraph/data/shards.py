@@ -105,12 +105,10 @@ class Layout:
         Args:
             extras (list of str): The columns beside the slots.
         """
-        kinds: list[Any] = [
-            (name, name.removeprefix('ids_'), len(slots))
-            for name, slots in self.ids.items()
-        ]
-        kinds.append(('values', np.float32, len(self.valued)))
-        return np.dtype([*kinds, *((name, np.float32) for name in extras)])
+        columns = {**self.empty(0), **dict.fromkeys(extras, np.empty(0, 'f4'))}
+        return np.dtype(
+            [(name, x.dtype, x.shape[1:]) for name, x in columns.items()]
+        )
 
     def read(
         self, rows: Mapping[str, NDArray[Any]] | NDArray[Any], dtype: type

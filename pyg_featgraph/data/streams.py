@@ -62,12 +62,18 @@ def blocks_of(
         files = data if isinstance(data, RowFiles) else RowFiles(data)
         blocks = files.blocks(columns)
     with closing(blocks), ThreadPoolExecutor(1) as thread:
-        yield _ahead(blocks, thread)
+        yield ahead(blocks, thread)
 
 
-def _ahead(
+def ahead(
     blocks: Iterator[T], thread: ThreadPoolExecutor
 ) -> Generator[T, None, None]:
+    r"""The same blocks, of which the next is made while one is used.
+
+    Args:
+        blocks (iterator): What makes them, none of which is :obj:`None`.
+        thread (ThreadPoolExecutor): Where they are made.
+    """
     following = thread.submit(next, blocks, None)
     try:
         while (block := following.result()) is not None:

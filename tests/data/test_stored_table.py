@@ -1,12 +1,15 @@
 import json
 import pickle
 
+import pandas as pd
 import pytest
 import torch
 
 from pyg_featgraph.data import (
+    Field,
     FieldEncoder,
     FieldGraphLoader,
+    FieldSchema,
     FieldTable,
     shards,
 )
@@ -174,6 +177,38 @@ def test_memory_is_that_of_a_window(tables):
     assert len(stored._pool.rows) == 6 * 32
     assert not stored._held
     assert pickle.loads(pickle.dumps(stored))._pool is None
+
+
+def test_blocks_of_any_length(tables, tmp_path):
+    table, stored = tables
+    order = torch.randperm(SIZE, generator=torch.Generator().manual_seed(4))
+    # Ever shorter parts of blocks, in the order of a shuffle:
+    parts, rest = [], stored
+    while len(rest) > 4:
+        rest, part = rest.split([0.5, 0.5], seed=len(rest))
+        parts.append(part)
+    for part in parts:
+        rows = torch.arange(len(part)).flip(0)
+        found = torch.cat([part.batch([int(i)]).slot_value for i in rows])
+        assert torch.equal(part.batch(rows).slot_value, found)
+    # Of each row there is a value, so that none is lost or there twice:
+    held = torch.cat([x.slot_value for x in [*parts, rest]])
+    assert torch.equal(
+        held.sort(dim=0).values, table.slot_value.sort(dim=0).values
+    )
+    # Blocks make room for others before all rows have been taken:
+    small = FieldTable.open(stored.folder, window=1)
+    batch = small.batch(order)
+    assert len(small._pool.rows) == 2 * 32
+    assert torch.equal(batch.slot_value, table.slot_value[order])
+    assert torch.equal(batch.y, table.y[order])
+
+
+def test_fields_without_values(tmp_path):
+    df = pd.DataFrame({'x': list('abcab'), 'y': [0, 1, 0, 1, 1]})
+    schema = FieldSchema((Field('x', 'categorical'),), 'y')
+    encoder = FieldEncoder(schema).fit(df)
+    same(encoder.transform(df, tmp_path / 't'), encoder.transform(df))
 
 
 def test_training_and_prediction(tables, tmp_path):

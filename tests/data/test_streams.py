@@ -18,9 +18,11 @@ from pyg_featgraph.data import (
     streams,
     tallies,
 )
+from pyg_featgraph.data.texts import hash_texts
 from pyg_featgraph.datasets import Criteo, PlantedInteractions
 from pyg_featgraph.errors import DataError
 from pyg_featgraph.serve.scorer.crosses import make_codec
+from pyg_featgraph.serve.scorer.entries import hash_text
 
 
 @pytest.fixture(autouse=True)
@@ -408,6 +410,36 @@ def test_hashes_do_not_change():
     found = FieldEncoder(schema).fit(df).transform(df).slot_index.ravel()
     expected = [0xE8B7BE43, 0x4AD0CF31, 0x0E048D3E, 0x4F5344CD]
     assert found.tolist() == [2 + x % 1000 for x in expected]
+
+
+@pytest.mark.parametrize('longest', [64, 65, 300])
+def test_hashes_of_many_texts(longest):
+    rng = np.random.default_rng(longest)
+    length = rng.integers(0, 64, 500).tolist()
+    texts = [*(''.join(rng.choice([*'abé0日'], n)) for n in length)]
+    texts += ['', 'x' * longest]
+    index = pd.Index(texts, dtype='str')
+    for size in (1, 1000, 2**32):
+        expected = [hash_text(x, size) for x in texts]
+        assert hash_texts(index, size).tolist() == expected
+        assert hash_texts(index[7:], size).tolist() == expected[7:]
+    assert hash_texts(index[:0], 5).tolist() == []
+
+
+@pytest.mark.parametrize('num_keys', [8, 200, 2000])
+def test_texts_next_to_vocabularies_of_any_size(num_keys):
+    # Arrow looks up few keys, pandas many:
+    keys = [*map(str, range(num_keys)), 'word']
+    field = Field('x', 'categorical')
+    codec = FieldEncoder(FieldSchema((field,))).fit({'x': keys}).codecs[0]
+    id_of = {x: 2 + i for i, x in enumerate(codec.keys)}
+    texts = ['3', ' 3', '3.0', None, '', 'nan', 'word ', 'no', '03', 'True']
+    expected = [id_of['3']] * 3 + [0] * 3 + [id_of['word'], 1, 1, id_of['1']]
+    for times in (1, 100):
+        for dtype in ('str', object):
+            column = pd.Series(texts * times, dtype=dtype)
+            ids = codec.encode(column)[0]
+            assert ids.ravel().tolist() == expected * times
 
 
 def test_manifest(tmp_path):
