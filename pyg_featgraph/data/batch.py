@@ -3,7 +3,7 @@ r"""Graphs of table rows, one by one and as batches cut from columns."""
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -77,7 +77,7 @@ class FieldBatch(Batch):
             sample_weight (torch.Tensor, optional): How much each row counts,
                 with shape :math:`(B)`. (default: :obj:`None`)
         """
-        out: FieldBatch = type.__call__(_of_field_graphs(cls))
+        out: FieldBatch = type.__call__(_of_field_graphs(cast(Any, cls)))
         # Plain attributes rather than entries of the store, since they
         # describe the batch and are no graph data:
         out.__dict__['info'] = info

@@ -67,8 +67,8 @@ class Tally(ABC):
             DataError: If one is none that the field can have.
         """
 
-    def compact(self) -> None:
-        r"""Adds up what has been counted so far."""
+    def compact(self) -> None:  # noqa: B027
+        r"""Adds up what has been counted so far, if that takes less memory."""
 
     def merge(self, other: Any) -> None:
         r"""Adds what was counted of other rows.
