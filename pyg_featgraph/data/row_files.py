@@ -23,7 +23,7 @@ from pyg_featgraph.errors import DataError
 MISSING = (*pacsv.ConvertOptions().null_values, 'None', '<NA>')
 # Bytes of text that are read at a time, as few as caches like; and the rows of
 # a block, as many as make up for what a block costs:
-_BLOCK_BYTES = 4 * 2**20
+_BLOCK_BYTES = 2 * 2**20
 _BLOCK_ROWS = 2**16
 _PARQUET = ('.parquet', '.pq')
 _ARROW = ('.arrow', '.feather', '.ipc')

@@ -35,7 +35,7 @@ from pyg_featgraph.serve.scorer.entries import members
 #: mantissas of all are rounded to as many bits as that leaves, whatever the
 #: order of the rows.
 MAX_NUMBERS = 2**20
-# Counts are added up whenever there are twice as many, but not for a few:
+# Counts are added up when there are three times as many, but not for a few:
 _FEW = 2**16
 
 
@@ -118,7 +118,7 @@ class TextTally(Tally):
         r"""Adds counts of texts."""
         self._parts.append((texts, counts))
         self._pending += len(texts)
-        if self._pending > max(2 * self._distinct, _FEW):
+        if self._pending > max(3 * self._distinct, _FEW):
             self.compact()
 
     def merge(self, other: TextTally) -> None:
@@ -150,9 +150,11 @@ class TextTally(Tally):
             texts, numbers = zip(*self._parts, strict=True)
             counts = np.concatenate(numbers)
             # Several times as fast as a group-by of Arrow:
-            coded = pa.concat_arrays(texts).dictionary_encode()
-            total = np.bincount(coded.indices, counts, len(coded.dictionary))
-            self._parts = [(coded.dictionary, total.astype(np.int64))]
+            coded = pa.chunked_array(texts).dictionary_encode().chunks
+            codes = np.concatenate([x.indices for x in coded])
+            distinct = coded[-1].dictionary
+            total = np.bincount(codes, counts, len(distinct))
+            self._parts = [(distinct, total.astype(np.int64))]
         self._pending = self._distinct = sum(len(x) for x, _ in self._parts)
 
 
@@ -213,7 +215,7 @@ class NumberTally(Tally):
     def _append(self, values: Floats, counts: Ids) -> None:
         self._parts.append((values, counts))
         self._pending += len(values)
-        if self._pending > max(2 * self._distinct, _FEW):
+        if self._pending > max(3 * self._distinct, _FEW):
             self.compact()
 
     def compact(self) -> None:
