@@ -387,6 +387,15 @@ def test_hashed_fields(tmp_path):
             Field('x', **{'hash_size': 5, **options})
 
 
+@pytest.mark.parametrize('dtype', ['str', object])
+def test_hashed_texts_that_are_missing(dtype):
+    df = pd.DataFrame({'x': ['a', ' nan ', '', None, 'NaN', 'None']})
+    field = Field('x', 'categorical', hash_size=9)
+    codec = FieldEncoder(FieldSchema((field,))).fit(df.astype(dtype)).codecs[0]
+    assert codec.missing == 4 / 6
+    assert (codec.encode(df['x'])[0].ravel() == 0).mean() == 4 / 6
+
+
 def test_hashed_members_of_lists():
     df = pd.DataFrame({'x': ['a|b', 'c', None, 'a|nan|d']})
     field = Field('x', 'multi', hash_size=50)
