@@ -24,9 +24,12 @@ class Criteo(TableDataset):
     45,840,617 rows) and the Terabyte log (:obj:`day_0` and on). Files with
     commas, or with a header, are recognised by their first line.
 
-    The default preprocessing is that of the GraphFM paper: categories seen
-    more than ten times, :math:`\lfloor \ln^2 x \rfloor` of counts, but fitted
-    on training rows only.
+    The schema leaves how counts are encoded to the data
+    (:obj:`transform="auto"`); a category has a vector of its own if more than
+    ten training rows have it, as in the GraphFM paper. That paper has
+    :math:`\lfloor \ln^2 x \rfloor` of counts, which is
+    :obj:`schema(transform="log_square")`: for models that normalise it, since
+    values of hundreds are too much for others.
 
     Args:
         root (str): The file, plain or compressed, or a folder with
@@ -43,7 +46,6 @@ class Criteo(TableDataset):
 
     def schema(self, **defaults: Any) -> FieldSchema:
         min_count = defaults.pop('min_count', 11)
-        defaults.setdefault('transform', 'log_square')
         numeric = [Field(name, 'numeric', 1, **defaults) for name in NUMERIC]
         categorical = [
             Field(name, 'categorical', min_count) for name in CATEGORICAL

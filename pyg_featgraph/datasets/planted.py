@@ -284,6 +284,7 @@ class PlantedInteractions:
         path: str | os.PathLike[str],
         num_rows: int | None = None,
         progress: bool = False,
+        start: int = 0,
     ) -> None:
         r"""Streams rows as text in the format of the Criteo log: label, 13
         integers and 26 categories, separated by tabs, missing ones empty.
@@ -298,6 +299,8 @@ class PlantedInteractions:
                 that of the table. (default: :obj:`None`)
             progress (bool, optional): Whether to show a progress bar.
                 (default: :obj:`False`)
+            start (int, optional): The first row, so that the days of a log
+                can be files of their own. (default: :obj:`0`)
         """
         shape = [c.name for c in self.columns]
         if shape != [f'I{i + 1}' for i in range(13)] + [
@@ -307,11 +310,13 @@ class PlantedInteractions:
                 'The Criteo format has 13 numeric and 26 categorical columns, '
                 f'this table has {len(shape)} columns'
             )
-        num_rows = self.num_rows if num_rows is None else num_rows
-        if num_rows < 1:
+        stop = self._stop(num_rows, start)
+        if stop == start:
             raise ValueError(f"'num_rows' must be positive (got {num_rows})")
-        blocks = self._blocks(0, num_rows)
-        with progress_bar(total=num_rows, unit='row', enabled=progress) as bar:
+        blocks = self._blocks(start, stop)
+        with progress_bar(
+            total=stop - start, unit='row', enabled=progress
+        ) as bar:
             write_text(Path(path), self.columns, blocks, self.truth, bar.update)
 
     def _stop(self, nrows: int | None, start: int) -> int:

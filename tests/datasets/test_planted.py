@@ -295,6 +295,15 @@ def test_write_criteo(tmp_path):
         data.write_criteo(tmp_path / 'other.txt', 0)
 
 
+def test_days_of_a_log_are_its_rows(tmp_path):
+    data = PlantedInteractions(300)
+    data.write_criteo(tmp_path / 'day_0', 120)
+    data.write_criteo(tmp_path / 'day_1', 180, start=120)
+    pd.testing.assert_frame_equal(Criteo(tmp_path).frame(), data.frame())
+    with pytest.raises(ValueError, match='No rows from -1'):
+        data.write_criteo(tmp_path / 'day_2', 10, start=-1)
+
+
 def test_write_criteo_leaves_nothing_half_done(tmp_path, monkeypatch):
     data = PlantedInteractions(2 * BLOCK)
     path = tmp_path / 'log.txt'

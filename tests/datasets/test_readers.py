@@ -1,11 +1,13 @@
 import bz2
 import gzip
 import urllib.error
+import warnings
 import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pyg_featgraph.data import FieldEncoder
 from pyg_featgraph.datasets import (
@@ -18,6 +20,7 @@ from pyg_featgraph.datasets import (
     GiveMeSomeCredit,
     MovieLens1M,
     Nursery,
+    PlantedInteractions,
     TelcoChurn,
 )
 from pyg_featgraph.datasets.adult import COLUMNS as ADULT_COLUMNS
@@ -28,6 +31,8 @@ from pyg_featgraph.datasets.employee import COLUMNS as EMPLOYEE_COLUMNS
 from pyg_featgraph.datasets.nursery import COLUMNS as NURSERY_COLUMNS
 from pyg_featgraph.datasets.telco import COLUMNS as TELCO_COLUMNS
 from pyg_featgraph.errors import DataError
+from pyg_featgraph.nn import DeepFM
+from pyg_featgraph.nn.logits import logits_of
 
 HEADER = [
     'label',
@@ -63,8 +68,26 @@ def test_criteo(tmp_path):
     pd.testing.assert_frame_equal(data.frame(nrows=2), df[:2])
     schema = data.schema()
     assert schema.names == tuple(HEADER[1:])
-    assert schema.fields[0].transform == 'log_square'
+    assert schema.fields[0].transform == 'auto'
     assert schema.fields[-1].min_count == 11
+
+
+def test_criteo_suits_models_without_norms(tmp_path):
+    PlantedInteractions(1000).write_criteo(tmp_path / 'train.txt')
+    data = Criteo(tmp_path / 'train.txt')
+    biggest = {}
+    for name, options in {
+        'default': {},
+        'graphfm': {'transform': 'log_square'},
+    }.items():
+        encoder = FieldEncoder(data.schema(**options))
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='.* were published')
+            table = encoder.fit_transform(data.frame())
+        torch.manual_seed(0)
+        biggest[name] = float(logits_of(DeepFM(table.info), table).abs().max())
+    assert biggest['default'] < 3
+    assert biggest['graphfm'] > 100  # What those models normalise.
 
 
 def test_criteo_variants(tmp_path):
