@@ -28,7 +28,7 @@ from pyg_featgraph.nn.config import (
 from pyg_featgraph.nn.effects import joint_effects
 from pyg_featgraph.nn.embedding import NodeEmbedding
 from pyg_featgraph.nn.gates.gates import members
-from pyg_featgraph.nn.growth import grown_from
+from pyg_featgraph.nn.growth import grown_counts, grown_from
 from pyg_featgraph.nn.heads import Head, make_head
 from pyg_featgraph.nn.layout import Nodes, by_member, is_dense
 from pyg_featgraph.nn.model_file import read_model, write_model
@@ -97,6 +97,10 @@ class FieldModel(Configurable, torch.nn.Module):
         self.head = make_head(head)
         self.members = members
         self.field_dropout = field_dropout
+        #: How many rows it has learned from have each id, if that is kept
+        #: (see the option :obj:`memory` of a training).
+        self.rows_seen: Tensor | None
+        self.register_buffer('rows_seen', None)
 
     @property
     def tables(self) -> tuple[NodeEmbedding, ...]:
@@ -287,6 +291,8 @@ class FieldModel(Configurable, torch.nn.Module):
             ValueError: If :obj:`info` differs in more than more categories.
         """
         sources = grown_from(self.info, info, reused)
+        if self.rows_seen is not None:
+            self.rows_seen = grown_counts(self.rows_seen, self.info, sources)
         module: Any
         for module in self.modules():
             if isinstance(module, NodeEmbedding):
@@ -449,6 +455,14 @@ class FieldModel(Configurable, torch.nn.Module):
         """
         model: FieldModel = read_model(path, device)
         return model
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, *args: Any
+    ) -> None:
+        # It is there only where it is counted:
+        seen = state_dict.get(f'{prefix}rows_seen')
+        self.rows_seen = None if seen is None else seen.clone()
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __repr__(self) -> str:
         config = ', '.join(f'{k}={v!r}' for k, v in self.config.items())

@@ -2,6 +2,8 @@ r"""Which old vector each id of a model has that has got more of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -50,3 +52,23 @@ def grown_from(
     if reused is not None:
         out[reused.cpu()] = _RARE
     return [*out.split(list(new.sizes))]
+
+
+def grown_counts(
+    counts: Tensor, old: FieldInfo, sources: Sequence[Tensor]
+) -> Tensor:
+    r"""The numbers of rows that each id of a grown model has had; none of new
+    ones.
+
+    Args:
+        counts (torch.Tensor): Those of the old ids.
+        old (FieldInfo): The layout of the fields so far.
+        sources (list of torch.Tensor): What :func:`grown_from` gives.
+    """
+    parts = []
+    for own, source in zip(counts.split(old.sizes), sources, strict=True):
+        source = source.to(counts.device)
+        is_new = source == _RARE
+        is_new[_RARE : _RARE + 1] = False
+        parts.append(own[source].where(~is_new, 0))
+    return torch.cat(parts)

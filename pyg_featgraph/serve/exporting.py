@@ -163,6 +163,7 @@ def _write_models(
 ) -> None:
     # What is changed for it is a copy:
     served = _Served(copy.deepcopy(model), drop_absent).cpu().float().eval()
+    served.model.rows_seen = None  # That is for trainings.
     info = model.info
     # The operators hold for any number of rows, if it is not by chance that
     # of the fields:

@@ -83,9 +83,11 @@ class BilevelModule(FieldModule):
         self._step_architecture(self.draw(step).to(self.device))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint['architecture'] = self._architecture.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         self._loaded = checkpoint['architecture']
 
     def on_train_start(self) -> None:

@@ -29,10 +29,12 @@ def sparse_parameters(model: Module) -> dict[str, Parameter]:
 
 
 def leave_out(module: Module) -> None:
-    r"""Makes the wrapper of a module leave out its sparse tables."""
+    r"""Makes the wrapper of a module leave out its sparse tables, and the
+    counts of rows, which are the same everywhere.
+    """
     # With a leading underscore, but the one way that there is:
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
-        module, [*sparse_parameters(module)]
+        module, [*sparse_parameters(module), 'model.rows_seen']
     )
 
 

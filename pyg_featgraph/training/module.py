@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import ModuleDict
 from torchmetrics import MetricCollection
 
-from pyg_featgraph.data import FieldBatch
+from pyg_featgraph.data import FieldBatch, FieldTable
 from pyg_featgraph.nn import BinaryHead, FieldModel, Head, MulticlassHead
 from pyg_featgraph.nn.config import encode
 from pyg_featgraph.progress import say
@@ -29,7 +29,12 @@ from pyg_featgraph.training.finite import batch_error, check_weights
 from pyg_featgraph.training.metrics import ExactMean, figures_of
 from pyg_featgraph.training.optimizers import make_optimizer, make_scheduler
 from pyg_featgraph.training.options import TrainingOptions
-from pyg_featgraph.training.penalty import EmbeddingPenalty, is_sparse
+from pyg_featgraph.training.penalty import (
+    Penalty,
+    Start,
+    count_rows,
+    is_sparse,
+)
 from pyg_featgraph.training.row_metrics import RowMetric
 
 
@@ -62,7 +67,9 @@ class FieldModule(pl.LightningModule):
         self.options = (options or TrainingOptions()).for_model(model)
         self._set_head()
         self.class_weight: Tensor | None = None
-        self._penalty = EmbeddingPenalty(model, 0.0)
+        self._penalty = Penalty(model, 0.0)
+        self._start: Start | None = None
+        self._count: Tensor | None = None
         leave_out(self)
         # Those that look at the rows are updated with them:
         of_rows, others = [
@@ -95,12 +102,22 @@ class FieldModule(pl.LightningModule):
         data = getattr(self.trainer, 'datamodule', None)
         if stage == 'fit' and self.trainer.is_global_zero:
             self._tell_of_tables()
-        if stage != 'fit' or not isinstance(data, FieldDataModule):
+        if stage != 'fit':
+            return
+        if not isinstance(data, FieldDataModule):
+            if self.options.memory:
+                raise ValueError(
+                    "'memory' needs the rows of a FieldDataModule, which it "
+                    'counts'
+                )
             return
         head, train = self.model.head, data.train
         data.check(head)
         y = cast(Tensor, train.y)
-        self.model.adapt(train)
+        self._begin(train)
+        if self._start is None:
+            # One that goes on keeps its units, in which its weights are:
+            self.model.adapt(train)
         if self.options.class_weight is not None:
             self.class_weight = class_weights(
                 self.options.class_weight,
@@ -108,6 +125,21 @@ class FieldModule(pl.LightningModule):
                 y,
                 train.sample_weight,
             )
+
+    def _begin(self, train: FieldTable) -> None:
+        model, goes_on = self.model, bool(self.options.memory)
+        self._start = Start.of(model) if goes_on else None
+        model.rows_seen = None
+        if goes_on or sparse_parameters(model):
+            self._count = count_rows(train)
+        if goes_on and self._count is not None:
+            model.rows_seen = self._count
+            num_rows = 0
+            if self._start is not None:
+                model.rows_seen = self._start.rows_seen + self._count
+                num_rows = self._start.num_rows(model.info)
+            if self.trainer.is_global_zero:
+                say(f'Goes on from {num_rows:,} rows that it has learned from')
 
     def _tell_of_tables(self) -> None:
         modules = [x for x in self.model.modules() if is_sparse(x)]
@@ -155,28 +187,38 @@ class FieldModule(pl.LightningModule):
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return make_optimizer(self.model, parameters, self.options)
 
-    def _make_penalty(self, l2: float) -> EmbeddingPenalty:
+    def _make_penalty(self, l2: float) -> Penalty:
         trainer = self.trainer
         data = getattr(trainer, 'datamodule', None)
         if isinstance(data, FieldDataModule):
             num_rows = len(data.train)
-            penalty = EmbeddingPenalty(self.model, l2 / num_rows)
+            memory = self.options.memory / num_rows
+            penalty = Penalty(self.model, l2 / num_rows, memory, self._start)
             step = data.batch_size * trainer.world_size
             step *= trainer.accumulate_grad_batches
-            penalty.count(data.train, min(step, num_rows))
+            if self._count is not None:
+                penalty.count(self._count, num_rows, step)
             return penalty
         trainer.fit_loop.setup_data()
         loader = cast(Any, trainer.train_dataloader)
         try:
-            return EmbeddingPenalty(self.model, l2 / len(loader.dataset))
+            return Penalty(self.model, l2 / len(loader.dataset))
         except (AttributeError, TypeError):
-            if EmbeddingPenalty(self.model, l2).has_dense:
+            if Penalty(self.model, l2).has_dense:
                 warnings.warn(
                     "'embedding_l2' has no effect, since the loader does not "
                     'tell how many rows there are (loader.dataset has no len)',
                     stacklevel=2,
                 )
-            return EmbeddingPenalty(self.model, 0.0)
+            return Penalty(self.model, 0.0)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._start is not None:
+            checkpoint['start'] = vars(self._start)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        start = checkpoint.get('start')
+        self._start = None if start is None else Start(**start)
 
     def on_fit_start(self) -> None:
         if self.trainer.world_size > 1:

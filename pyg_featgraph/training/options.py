@@ -31,6 +31,7 @@ NOT_NEGATIVE = (
     'sparse_scale',
     'weight_decay',
     'embedding_l2',
+    'memory',
     'architecture_lr',
     'warmup',
     'save_seconds',
@@ -72,6 +73,19 @@ class TrainingOptions:
             :class:`~pyg_featgraph.training.FieldDataModule`.
             (default: what suits the model, see :attr:`FieldModel.embedding_l2
             <pyg_featgraph.nn.FieldModel>`)
+        memory (float, optional): What a row of earlier trainings counts. The
+            model counts the rows that have each id, from one training with
+            this option to the next (:attr:`FieldModel.rows_seen
+            <pyg_featgraph.nn.FieldModel>`), and is pulled towards where a
+            training starts: the vector of an id by this number times its
+            earlier rows, beside :obj:`embedding_l2`, and all other parameters
+            by this number times all earlier rows; see
+            :class:`~pyg_featgraph.training.penalty.Penalty`. What had many
+            rows then and few now stays, what is new learns freely. Of two
+            classes a row tells :math:`p (1 - p)` of its logit, so that 0.2 is
+            about right; it costs a copy of the model. With zero, nothing is
+            counted, and earlier counts are dropped.
+            (default: :obj:`0`)
         architecture_lr (float, optional): If given, the architecture
             parameters of the model are learned with this rate on validation
             rows, in turns with all others on training rows (Algorithm 1 of
@@ -147,6 +161,7 @@ class TrainingOptions:
     sparse_scale: float = 10.0
     weight_decay: float = 0.0
     embedding_l2: float | None = None
+    memory: float = 0.0
     architecture_lr: float | None = None
     optimizer: str | Callable[..., Optimizer] = 'AdamW'
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)

@@ -1,23 +1,97 @@
-r"""The penalty of embeddings, as a part of their gradients."""
+r"""What holds the parameters of a model: a penalty, as a part of gradients."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.nn import Embedding, Module, Parameter
 
-from pyg_featgraph.data import FieldTable
-from pyg_featgraph.nn import NodeEmbedding
+from pyg_featgraph.data import FieldInfo, FieldTable
+from pyg_featgraph.nn import FieldModel, NodeEmbedding
 
 #: What has a vector, or a weight, for each id.
 TABLES = (NodeEmbedding, Embedding)
 
 
-class EmbeddingPenalty:
+@dataclass(frozen=True)
+class Start:
+    r"""Where a training begins that goes on from earlier rows.
+
+    Args:
+        rows_seen (torch.Tensor): How many earlier rows have each id.
+        weights (dict): The parameters, by name.
+    """
+
+    rows_seen: Tensor
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, model: FieldModel) -> Start | None:
+        r"""The start of a training of a model, if it has seen rows.
+
+        Args:
+            model (FieldModel): The model.
+        """
+        if model.rows_seen is None:
+            return None
+        weights = {
+            name: p.detach().clone()
+            for name, p in model.named_parameters()
+            if p.requires_grad
+        }
+        return cls(model.rows_seen.cpu().clone(), weights)
+
+    def num_rows(self, info: FieldInfo) -> int:
+        r"""The number of earlier rows.
+
+        Args:
+            info (FieldInfo): The layout of the fields.
+        """
+        return int(self.rows_seen.sum()) // info.num_slots
+
+
+@dataclass
+class _Pull:
+    # How strongly, to where, and how seldom a step with sparse gradients does.
+    strength: Tensor | float
+    anchor: Tensor | None = None
+    share: Tensor | None = None
+
+    def add_to(self, grad: Tensor, p: Tensor, rows: Any = ...) -> None:
+        way = p[rows]
+        if self.anchor is not None:
+            way = way - self.anchor[rows]
+        if self.share is not None:
+            way = way / self.share[rows]
+        if isinstance(self.strength, Tensor):
+            grad.addcmul_(way, self.strength[rows])
+        else:
+            grad.add_(way, alpha=self.strength)
+
+
+class Penalty:
     r"""Adds the derivative of the penalty :math:`\frac{\lambda}{2} \|
     \mathbf{T} \|^2` to the gradients of the tables of a model: in the
     gradients, and not as a decay apart from them as that of AdamW, which would
     shrink all ids alike, however many rows they have.
+
+    With a :obj:`start`, the model has learned from earlier rows, and the
+    penalty is what they have left behind, as if their losses were parabolas:
+    of the vector of each id
+
+    .. math::
+        \frac{\lambda + \mu c_t}{2} \| \mathbf{T}_t - \mathbf{T}^0_t \|^2,
+
+    where :math:`c_t` of the earlier rows have it and :math:`\mathbf{T}^0_t` is
+    what it was in the beginning, or zero if none has it; and of all other
+    parameters the same with :math:`\lambda = 0` and the number of all rows.
+    It is a posterior whose precision is what :math:`\mu` says that a row
+    tells, as in the `"Overcoming Catastrophic Forgetting in Neural Networks"
+    <https://arxiv.org/abs/1612.00796>`_ paper, which measures that for each
+    parameter instead.
 
     A sparse gradient holds only the rows of ids that a step has touched. They
     get what the penalty would have done since they were touched the last time:
@@ -31,65 +105,89 @@ class EmbeddingPenalty:
     gradient.
 
     Args:
-        model (torch.nn.Module): The model.
+        model (FieldModel): The model.
         l2 (float): The number :math:`\lambda` by the number of training rows.
+        memory (float, optional): The number :math:`\mu`, likewise.
+            (default: :obj:`0`)
+        start (Start, optional): Where the training begins.
+            (default: :obj:`None`)
     """
 
-    def __init__(self, model: Module, l2: float) -> None:
+    def __init__(
+        self,
+        model: FieldModel,
+        l2: float,
+        memory: float = 0.0,
+        start: Start | None = None,
+    ) -> None:
         self.model = model
         self.l2 = l2
-        self._dense: list[Parameter] = []
-        self._sparse: dict[Parameter, Tensor] = {}
-        for module in model.modules() if l2 else ():
-            if isinstance(module, TABLES) and not is_sparse(module):
+        self._pulls: dict[Parameter, _Pull] = {}
+        self._sparse: set[Parameter] = set()
+        for module in model.modules():
+            if isinstance(module, TABLES):
                 own = module.parameters(recurse=False)
-                self._dense += [p for p in own if p.requires_grad]
+                learned = [p for p in own if p.requires_grad]
+                if l2:
+                    self._pulls |= {p: _Pull(l2) for p in learned}
+                if is_sparse(module):
+                    self._sparse |= {*learned}
+        if memory and start is not None:
+            self._hold(memory, start)
+
+    def _hold(self, memory: float, start: Start) -> None:
+        num_rows = start.num_rows(self.model.info)
+        for name, p in self.model.named_parameters():
+            if name in start.weights:
+                anchor = start.weights[name].to(p)
+                self._pulls[p] = _Pull(memory * num_rows, anchor)
+        for p, count in _by_table(self.model, start.rows_seen):
+            if p in self._pulls:
+                count = count.to(p.device).unsqueeze(1)
+                pull = self._pulls[p]
+                pull.strength = self.l2 + memory * count.to(p.dtype)
+                # Of what no row has had there is nothing to keep:
+                cast(Tensor, pull.anchor).mul_(count > 0)
 
     @property
     def has_dense(self) -> bool:
         r"""Whether there is a penalty of tables with dense gradients."""
-        return len(self._dense) > 0
+        return any(p not in self._sparse for p in self._pulls)
 
-    def count(self, data: FieldTable, num_rows: int) -> None:
+    def count(self, count: Tensor, num_rows: int, step: int) -> None:
         r"""Looks at training rows, without which tables with sparse gradients
         have no penalty.
 
         Args:
-            data (FieldTable): The training rows.
-            num_rows (int): The number :math:`B` of rows of a step.
+            count (torch.Tensor): How many of them have each id, see
+                :func:`count_rows`.
+            num_rows (int): The number :math:`R` of rows.
+            step (int): The number :math:`B` of rows of a step.
         """
-        tables = [
-            module
-            for module in self.model.modules()
-            if isinstance(module, NodeEmbedding)
-            and any(is_sparse(x) for x in module.modules())
-        ]
-        if not tables or not self.l2:
-            return
-        share = touched_share(data, num_rows)
-        for module in tables:
-            for p, values in module.by_table(share):
-                if p.requires_grad:
-                    self._sparse[p] = values.to(p).unsqueeze(1)
+        share = touched_share(count, num_rows, step)
+        for p, values in _by_table(self.model, share):
+            if p in self._sparse and p in self._pulls:
+                self._pulls[p].share = values.to(p).unsqueeze(1)
 
+    @torch.no_grad()
     def add(self) -> None:
         r"""Adds its derivative to the gradients that there are."""
-        for p in self._dense:
-            if p.grad is not None:
-                p.grad.add_(p.detach(), alpha=self.l2)
-        for p, share in self._sparse.items():
-            if p.grad is None or not p.grad.is_sparse:
+        for p, pull in self._pulls.items():
+            if p.grad is None:
                 continue
-            grad = p.grad.coalesce()
-            index, values = grad.indices(), grad.values()
-            pull = p.detach()[index[0]] / share.to(p.device)[index[0]]
-            p.grad = torch.sparse_coo_tensor(
-                index,
-                values.add(pull, alpha=self.l2),
-                p.size(),
-                is_coalesced=True,
-                check_invariants=False,
-            )
+            if not p.grad.is_sparse:
+                pull.add_to(p.grad, p)
+            elif pull.share is not None:
+                grad = p.grad.coalesce()
+                values = grad.values().clone()
+                pull.add_to(values, p, grad.indices()[0])
+                p.grad = torch.sparse_coo_tensor(
+                    grad.indices(),
+                    values,
+                    p.size(),
+                    is_coalesced=True,
+                    check_invariants=False,
+                )
 
 
 def is_sparse(module: Module) -> bool:
@@ -97,18 +195,35 @@ def is_sparse(module: Module) -> bool:
     return isinstance(module, TABLES) and bool(getattr(module, 'sparse', False))
 
 
-def touched_share(data: FieldTable, num_rows: int) -> Tensor:
+def count_rows(data: FieldTable) -> Tensor:
+    r"""How many slots of rows have each id, with shape :math:`(T)`.
+
+    Args:
+        data (FieldTable): The rows.
+    """
+    count = torch.zeros(data.info.num_embeddings, dtype=torch.long)
+    for part in data.parts():
+        count += part.slot_index.flatten().cpu().bincount(minlength=len(count))
+    return count
+
+
+def touched_share(count: Tensor, num_rows: int, step: int) -> Tensor:
     r"""The share of steps that touch each id, with shape :math:`(T)`; one for
     ids that no row has.
 
     Args:
-        data (FieldTable): The rows.
-        num_rows (int): The number of rows of a step.
+        count (torch.Tensor): How many rows have each id.
+        num_rows (int): The number of rows.
+        step (int): The number of rows of a step.
     """
-    count = torch.zeros(data.info.num_embeddings, dtype=torch.int32)
-    for part in data.parts():
-        ids = part.slot_index.flatten().cpu()
-        count.index_add_(0, ids, torch.ones_like(ids, dtype=torch.int32))
-    left = max(1 - num_rows / len(data), 0.0)
-    share = 1 - left ** count.float()
+    share = 1 - max(1 - step / num_rows, 0.0) ** count.float()
     return share.where(count > 0, 1.0)
+
+
+def _by_table(model: Module, values: Tensor) -> list[tuple[Parameter, Tensor]]:
+    return [
+        pair
+        for module in model.modules()
+        if isinstance(module, NodeEmbedding)
+        for pair in module.by_table(values)
+    ]

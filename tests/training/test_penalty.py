@@ -1,4 +1,4 @@
-"""The penalty of tables with sparse gradients."""
+"""The penalty of tables, mostly of those with sparse gradients."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import FM, RaggedEmbedding
 from pyg_featgraph.training import FieldModule, TrainingOptions, fit
-from pyg_featgraph.training.penalty import EmbeddingPenalty, touched_share
+from pyg_featgraph.training.penalty import Penalty, count_rows, touched_share
 
 KINDS = ('categorical',) * 4
 
@@ -80,7 +80,7 @@ def test_what_an_epoch_pulls(sparse, tmp_path):
         torch.testing.assert_close(factor, everywhere, rtol=1e-3, atol=0)
         return
     assert (factor[count == 0] == 0).all()
-    share = touched_share(data, 40)[count > 0]
+    share = touched_share(count, len(data), 40)[count > 0]
     error = ((1 - share) / share / 60).sqrt()
     assert ((factor[count > 0] - 1).abs() <= 4 * error + 1e-3).all()
 
@@ -120,13 +120,13 @@ def test_numbers_of_ids_by_table():
 
 def test_without_a_data_module_there_is_none(parts):
     model = FM(parts[0].info, 4, sparse=True)
-    penalty = EmbeddingPenalty(model, 1.0)
+    penalty = Penalty(model, 1.0)
     assert not penalty.has_dense
     model.loss(parts[0][:8]).backward()
     before = model.embedding.weight.grad.to_dense()
     penalty.add()
     assert torch.equal(model.embedding.weight.grad.to_dense(), before)
-    penalty.count(parts[0], 8)
+    penalty.count(count_rows(parts[0]), len(parts[0]), 8)
     penalty.add()
     assert not torch.equal(model.embedding.weight.grad.to_dense(), before)
 
