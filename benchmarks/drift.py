@@ -1,7 +1,8 @@
 """A click log whose users and items change from day to day: an encoder and a
-model that go on from day to day, with the rows of the last day or of the last
-two, against both made anew on all days so far, and against those of the first
-day. Each is measured on the next day.
+model that go on with the rows of each day and a memory of those before, or
+without one, also with the rows of the last two days, against both made anew on
+all days so far, and against those of the first day. Each is measured on the
+next day.
 
     python benchmarks/drift.py --rows 40000 --days 5
 """
@@ -22,15 +23,12 @@ from pyg_featgraph.data import Field, FieldEncoder, FieldSchema
 from pyg_featgraph.nn import DeepFM
 from pyg_featgraph.training import fit, predict
 
-SCHEMA = FieldSchema(
-    (
-        Field('user', 'categorical', 5),
-        Field('item', 'categorical', 5),
-        Field('place', 'categorical', 5),
-        Field('price', 'numeric', bins=(16,), interpolate=True),
-    ),
-    'y',
-)
+
+def schema(min_count):
+    names = ('user', 'item', 'place')
+    price = Field('price', 'numeric', bins=(16,), interpolate=True)
+    fields = [Field(x, 'categorical', min_count) for x in names]
+    return FieldSchema((*fields, price), 'y')
 
 
 def day(number, num_rows, seed, users=2000, items=1000, share=0.3):
@@ -64,7 +62,7 @@ def day(number, num_rows, seed, users=2000, items=1000, share=0.3):
     )
 
 
-def train(model, encoder, df, folder, seed, lr):
+def train(model, encoder, df, folder, seed, lr=1.0, memory=0.0):
     """Trains on nine tenths of the rows; the others end it."""
     table = encoder.transform(df)
     train, valid = table.split([0.9, 0.1], seed)
@@ -74,7 +72,8 @@ def train(model, encoder, df, folder, seed, lr):
         valid,
         directory=folder,
         seed=seed,
-        lr=lr,
+        lr=lr * model.lr,
+        memory=memory,
         max_epochs=10,
         enable_progress_bar=False,
     )
@@ -87,30 +86,39 @@ def auc(model, encoder, df):
 def run(args, seed, folder):
     days = [day(i, args.rows, seed, args.users) for i in range(args.days + 1)]
 
-    def make(df, keep_rare=False):
+    def make(df, keep_rare=False, memory=0.0):
         torch.manual_seed(seed)
-        encoder = FieldEncoder(SCHEMA, keep_rare=keep_rare).fit(df)
+        encoder = FieldEncoder(schema(args.min_count), keep_rare).fit(df)
         model = DeepFM(encoder.info)
-        train(model, encoder, df, folder, seed, model.lr)
+        train(model, encoder, df, folder, seed, memory=memory)
         return model, encoder
 
     first = make(days[0])
-    going_on = {n: make(days[0], keep_rare=True) for n in (1, 2)}
+    # How many days each trains on, with which rate and memory:
+    ways = {
+        'last day': (1, 1.0, 0.0),
+        'last 2 days': (2, 1.0, 0.0),
+        'memory': (1, args.lr, args.memory),
+    }
+    going_on = {
+        name: make(days[0], keep_rare=True, memory=memory)
+        for name, (_, _, memory) in ways.items()
+    }
     rows = []
     for i in range(1, args.days):
         found = {'first day': auc(*first, days[i + 1])}
         refit = make(pd.concat(days[: i + 1], ignore_index=True))
         found['refit'] = auc(*refit, days[i + 1])
-        for n, (model, encoder) in going_on.items():
+        for name, (model, encoder) in going_on.items():
             reused = encoder.update(days[i])
             model.grow(encoder.info, reused)
-            last = pd.concat(days[i + 1 - n : i + 1], ignore_index=True)
-            train(model, encoder, last, folder, seed, model.lr * args.lr)
-            name = 'last day' if n == 1 else f'last {n} days'
+            num, lr, memory = ways[name]
+            last = pd.concat(days[i + 1 - num : i + 1], ignore_index=True)
+            train(model, encoder, last, folder, seed, lr, memory)
             found[name] = auc(model, encoder, days[i + 1])
             found[f'{name} - refit'] = found[name] - found['refit']
         shown = {k: f'{x:.4f}' for k, x in found.items()}
-        ids = going_on[1][1].info.num_embeddings
+        ids = going_on['memory'][1].info.num_embeddings
         rows.append({'seed': seed, 'days': i + 1, **shown, 'ids': ids})
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
@@ -124,9 +132,11 @@ def main():
     parser.add_argument(
         '--lr',
         type=float,
-        default=1.0,
-        help='the learning rate with which it goes on, by that of the start',
+        default=0.3,
+        help='the learning rate that goes with memory, by the default one',
     )
+    parser.add_argument('--memory', type=float, default=0.2)
+    parser.add_argument('--min-count', type=int, default=5)
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--json')
     args = parser.parse_args()
