@@ -29,13 +29,9 @@ from pyg_featgraph.training.finite import batch_error, check_weights
 from pyg_featgraph.training.metrics import ExactMean, figures_of
 from pyg_featgraph.training.optimizers import make_optimizer, make_scheduler
 from pyg_featgraph.training.options import TrainingOptions
-from pyg_featgraph.training.penalty import (
-    Penalty,
-    Start,
-    count_rows,
-    is_sparse,
-)
+from pyg_featgraph.training.penalty import Penalty, is_sparse
 from pyg_featgraph.training.row_metrics import RowMetric
+from pyg_featgraph.training.start import Start, count_rows
 
 
 class FieldModule(pl.LightningModule):

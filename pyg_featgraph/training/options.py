@@ -76,16 +76,15 @@ class TrainingOptions:
         memory (float, optional): What a row of earlier trainings counts. The
             model counts the rows that have each id, from one training with
             this option to the next (:attr:`FieldModel.rows_seen
-            <pyg_featgraph.nn.FieldModel>`), and is pulled towards where a
-            training starts: the vector of an id by this number times its
-            earlier rows, beside :obj:`embedding_l2`, and all other parameters
-            by this number times all earlier rows; see
-            :class:`~pyg_featgraph.training.penalty.Penalty`. What had many
-            rows then and few now stays, what is new learns freely. Of two
-            classes a row tells :math:`p (1 - p)` of its logit, so that 0.2 is
-            about right; it costs a copy of the model. With zero, nothing is
-            counted, and earlier counts are dropped.
-            (default: :obj:`0`)
+            <pyg_featgraph.nn.FieldModel>`), and half this number times them
+            times the squared way of its vector from where the training starts
+            is added to the sum of the losses; :obj:`embedding_l2` pulls there
+            as well, but for new ids. All other parameters are held likewise,
+            by the number of all earlier rows. What had many rows then and few
+            now stays, what is new learns freely. Of two classes a row tells
+            :math:`p (1 - p)` of its logit, so that 0.2 is about right. It
+            costs a copy of the model. With zero nothing is counted, and
+            earlier counts are dropped. (default: :obj:`0`)
         architecture_lr (float, optional): If given, the architecture
             parameters of the model are learned with this rate on validation
             rows, in turns with all others on training rows (Algorithm 1 of

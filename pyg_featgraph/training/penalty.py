@@ -3,67 +3,30 @@ r"""What holds the parameters of a model: a penalty, as a part of gradients."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import Embedding, Module, Parameter
 
-from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import FieldModel, NodeEmbedding
+from pyg_featgraph.training.start import Start, by_table
 
 #: What has a vector, or a weight, for each id.
 TABLES = (NodeEmbedding, Embedding)
-
-
-@dataclass(frozen=True)
-class Start:
-    r"""Where a training begins that goes on from earlier rows.
-
-    Args:
-        rows_seen (torch.Tensor): How many earlier rows have each id.
-        weights (dict): The parameters, by name.
-    """
-
-    rows_seen: Tensor
-    weights: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, model: FieldModel) -> Start | None:
-        r"""The start of a training of a model, if it has seen rows.
-
-        Args:
-            model (FieldModel): The model.
-        """
-        if model.rows_seen is None:
-            return None
-        weights = {
-            name: p.detach().clone()
-            for name, p in model.named_parameters()
-            if p.requires_grad
-        }
-        return cls(model.rows_seen.cpu().clone(), weights)
-
-    def num_rows(self, info: FieldInfo) -> int:
-        r"""The number of earlier rows.
-
-        Args:
-            info (FieldInfo): The layout of the fields.
-        """
-        return int(self.rows_seen.sum()) // info.num_slots
 
 
 @dataclass
 class _Pull:
     # How strongly, to where, and how seldom a step with sparse gradients does.
     strength: Tensor | float
-    anchor: Tensor | None = None
+    goal: Tensor | None = None
     share: Tensor | None = None
 
     def add_to(self, grad: Tensor, p: Tensor, rows: Any = ...) -> None:
         way = p[rows]
-        if self.anchor is not None:
-            way = way - self.anchor[rows]
+        if self.goal is not None:
+            way = way - self.goal[rows]
         if self.share is not None:
             way = way / self.share[rows]
         if isinstance(self.strength, Tensor):
@@ -139,15 +102,13 @@ class Penalty:
         num_rows = start.num_rows(self.model.info)
         for name, p in self.model.named_parameters():
             if name in start.weights:
-                anchor = start.weights[name].to(p)
-                self._pulls[p] = _Pull(memory * num_rows, anchor)
-        for p, count in _by_table(self.model, start.rows_seen):
+                goal = start.weights[name].to(p)
+                self._pulls[p] = _Pull(memory * num_rows, goal)
+        for p, count in by_table(self.model, start.rows_seen):
             if p in self._pulls:
                 count = count.to(p.device).unsqueeze(1)
-                pull = self._pulls[p]
-                pull.strength = self.l2 + memory * count.to(p.dtype)
-                # Of what no row has had there is nothing to keep:
-                cast(Tensor, pull.anchor).mul_(count > 0)
+                strength = self.l2 + memory * count.to(p.dtype)
+                self._pulls[p].strength = strength
 
     @property
     def has_dense(self) -> bool:
@@ -160,12 +121,12 @@ class Penalty:
 
         Args:
             count (torch.Tensor): How many of them have each id, see
-                :func:`count_rows`.
+                :func:`~pyg_featgraph.training.start.count_rows`.
             num_rows (int): The number :math:`R` of rows.
             step (int): The number :math:`B` of rows of a step.
         """
         share = touched_share(count, num_rows, step)
-        for p, values in _by_table(self.model, share):
+        for p, values in by_table(self.model, share):
             if p in self._sparse and p in self._pulls:
                 self._pulls[p].share = values.to(p).unsqueeze(1)
 
@@ -195,18 +156,6 @@ def is_sparse(module: Module) -> bool:
     return isinstance(module, TABLES) and bool(getattr(module, 'sparse', False))
 
 
-def count_rows(data: FieldTable) -> Tensor:
-    r"""How many slots of rows have each id, with shape :math:`(T)`.
-
-    Args:
-        data (FieldTable): The rows.
-    """
-    count = torch.zeros(data.info.num_embeddings, dtype=torch.long)
-    for part in data.parts():
-        count += part.slot_index.flatten().cpu().bincount(minlength=len(count))
-    return count
-
-
 def touched_share(count: Tensor, num_rows: int, step: int) -> Tensor:
     r"""The share of steps that touch each id, with shape :math:`(T)`; one for
     ids that no row has.
@@ -218,12 +167,3 @@ def touched_share(count: Tensor, num_rows: int, step: int) -> Tensor:
     """
     share = 1 - max(1 - step / num_rows, 0.0) ** count.float()
     return share.where(count > 0, 1.0)
-
-
-def _by_table(model: Module, values: Tensor) -> list[tuple[Parameter, Tensor]]:
-    return [
-        pair
-        for module in model.modules()
-        if isinstance(module, NodeEmbedding)
-        for pair in module.by_table(values)
-    ]

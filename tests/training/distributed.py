@@ -28,7 +28,12 @@ KINDS = {
     'bilevel': (lambda info: FIVES(info, 4, 2), {'architecture_lr': 0.05}),
     'sparse': (
         lambda info: DeepFM(info, 4, [8], sparse=True),
-        {'embedding_l2': 3.0, 'linear_scale': 1.0, 'sparse_scale': 1.0},
+        {
+            'embedding_l2': 3.0,
+            'linear_scale': 1.0,
+            'sparse_scale': 1.0,
+            'memory': 0.01,
+        },
     ),
 }
 
@@ -66,6 +71,8 @@ def main(directory, kind, num, **options):
     make, of_kind = KINDS[kind]
     model = make(table.info)
     options = {'lr': 0.01, **of_kind, **options}
+    if 'memory' in options:
+        model.rows_seen = torch.arange(table.info.num_embeddings)
     result = fit(
         model,
         *parts,

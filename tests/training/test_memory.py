@@ -1,5 +1,7 @@
 """Trainings that go on from one day to the next."""
 
+import copy
+
 import pytest
 import torch
 from fit_parts import QUIET, SignalAt, assert_same
@@ -8,7 +10,8 @@ from lightning.pytorch import Trainer
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import AIM, FM, LR, DeepFM, FieldModel
 from pyg_featgraph.training import FieldModule, TrainingOptions, fit
-from pyg_featgraph.training.penalty import Penalty, Start, count_rows
+from pyg_featgraph.training.penalty import Penalty
+from pyg_featgraph.training.start import Start, count_rows
 
 KINDS = ('categorical', 'categorical')
 #: Of the first field the second day has ids 2 to 5 no more, and 8 to 11 new.
@@ -54,7 +57,7 @@ def test_what_it_adds_to_gradients(make, sparse):
     model = make(NEW, sparse=sparse).double()
     model.rows_seen = torch.tensor([0, 5, 3, 9, 1, 2, 4, 6, 0, 0, 0, 0])
     model.rows_seen = torch.cat([model.rows_seen, torch.tensor([3, 3, 0, 24])])
-    start = Start.of(model)
+    start, begin = Start.of(model), copy.deepcopy(model.state_dict())
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p))
@@ -76,7 +79,7 @@ def test_what_it_adds_to_gradients(make, sparse):
     for name, p in model.named_parameters():
         if p.grad is None:
             continue
-        begun, strength = start.weights[name], 0.3 * 30
+        begun, strength = begin[name], 0.3 * 30
         if id(p) in tables:
             count = tables[id(p)].unsqueeze(1)
             begun, strength = begun * (count > 0), 0.7 + 0.3 * count

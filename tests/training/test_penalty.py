@@ -8,7 +8,8 @@ from lightning.pytorch.callbacks import Callback
 from pyg_featgraph.data import FieldInfo, FieldTable
 from pyg_featgraph.nn import FM, RaggedEmbedding
 from pyg_featgraph.training import FieldModule, TrainingOptions, fit
-from pyg_featgraph.training.penalty import Penalty, count_rows, touched_share
+from pyg_featgraph.training.penalty import Penalty, touched_share
+from pyg_featgraph.training.start import count_rows
 
 KINDS = ('categorical',) * 4
 
