@@ -101,8 +101,8 @@ def run(args, seed, folder):
         'memory': (1, args.lr, args.memory),
     }
     going_on = {
-        name: make(days[0], keep_rare=True, memory=memory)
-        for name, (_, _, memory) in ways.items()
+        name: make(days[0], keep_rare=True, memory=ways[name][2])
+        for name in args.ways
     }
     rows = []
     for i in range(1, args.days):
@@ -118,7 +118,7 @@ def run(args, seed, folder):
             found[name] = auc(model, encoder, days[i + 1])
             found[f'{name} - refit'] = found[name] - found['refit']
         shown = {k: f'{x:.4f}' for k, x in found.items()}
-        ids = going_on['memory'][1].info.num_embeddings
+        ids = going_on[args.ways[-1]][1].info.num_embeddings
         rows.append({'seed': seed, 'days': i + 1, **shown, 'ids': ids})
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
@@ -137,6 +137,12 @@ def main():
     )
     parser.add_argument('--memory', type=float, default=0.2)
     parser.add_argument('--min-count', type=int, default=5)
+    parser.add_argument(
+        '--ways',
+        nargs='+',
+        default=['last day', 'last 2 days', 'memory'],
+        help='those that go on',
+    )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--json')
     args = parser.parse_args()

@@ -37,7 +37,7 @@ def fit(args, rows, folder, hash_size=0):
     from pyg_featgraph.datasets import Criteo
 
     data = Criteo(folder / 'log.txt')
-    schema = data.schema()
+    schema = data.schema(transform='log_square')
     for i, size in enumerate(click_log.CARDINALITIES):
         if hash_size and size > MANY:
             schema = schema.replace(

@@ -117,7 +117,12 @@ def test_the_more_it_counts_the_less_moves(tmp_path):
     way = {}
     for memory in (0.001, 0.1, 1.0):
         first, model, _ = two_days(
-            tmp_path, memory=memory, turn=-1, lr=2e-3, max_epochs=10
+            tmp_path,
+            memory=memory,
+            turn=-1,
+            lr=4e-3,
+            batch_size=64,
+            max_epochs=10,
         )
         now = model.state_dict()
         way[memory] = [
@@ -130,7 +135,7 @@ def test_the_more_it_counts_the_less_moves(tmp_path):
         ]
     old, dense, new = zip(*way.values(), strict=True)
     assert old[0] > 1.2 * old[1] > 2 * old[2]
-    assert dense[0] > 4 * max(dense[1:])
+    assert dense[0] > 2 * max(dense[1:])
     assert new[2] > 0.6 * new[0]
 
 
