@@ -14,7 +14,8 @@ from pyg_featgraph.training.penalty import Penalty
 from pyg_featgraph.training.start import Start, count_rows
 
 KINDS = ('categorical', 'categorical')
-#: Of the first field the second day has ids 2 to 5 no more, and 8 to 11 new.
+#: Of the first field, what is rare is 1; the second day has no 2 to 5 any more,
+#: and 8 to 11 are new.
 OLD = FieldInfo(('a', 'b'), (8, 4), (1, 1), KINDS)
 NEW = FieldInfo(('a', 'b'), (12, 4), (1, 1), KINDS)
 
@@ -40,7 +41,7 @@ def two_days(path, make=DeepFM, memory=0.2, second=None, turn=1, **options):
     """The model after each day, and the table of the second."""
     torch.manual_seed(0)
     model = make(OLD)
-    train(model, rows(OLD, 2, 8), path / '1', memory=memory, **options)
+    train(model, rows(OLD, 1, 8), path / '1', memory=memory, **options)
     model.grow(NEW)
     first = {k: v.clone() for k, v in model.state_dict().items()}
     table = rows(NEW, 6, 12, seed=1, turn=turn)
@@ -141,7 +142,7 @@ def test_the_more_it_counts_the_less_moves(tmp_path):
 
 def test_rows_are_counted_from_day_to_day(tmp_path):
     first, model, table = two_days(tmp_path)
-    day = rows(OLD, 2, 8).split([0.8, 0.2])[0]
+    day = rows(OLD, 1, 8).split([0.8, 0.2])[0]
     count = count_rows(day)
     assert int(count.sum()) == 2 * 320
     expected = torch.cat([count[:8], torch.zeros(4).long(), count[8:]])
@@ -169,7 +170,7 @@ def test_it_goes_on_exactly(when, tmp_path):
     def begun():
         torch.manual_seed(0)
         model = DeepFM(OLD)
-        train(model, rows(OLD, 2, 8), tmp_path / '1', **options)
+        train(model, rows(OLD, 1, 8), tmp_path / '1', **options)
         model.grow(NEW)
         return model
 
@@ -188,8 +189,8 @@ def test_it_goes_on_exactly(when, tmp_path):
 
 def test_units_of_labels_stay(tmp_path):
     """Weights of yesterday are in the unit that labels had then."""
-    table = rows(OLD, 2, 8)
-    other = rows(OLD, 2, 8, seed=1)
+    table = rows(OLD, 1, 8)
+    other = rows(OLD, 1, 8, seed=1)
     other.y = 50 * other.y + 7
     for memory, stays in ((0.2, True), (0.0, False)):
         model = FM(OLD, 4, head='regression')
@@ -202,7 +203,7 @@ def test_units_of_labels_stay(tmp_path):
 def test_without_a_data_module_it_cannot_count():
     options = TrainingOptions(memory=0.2)
     trainer = Trainer(max_epochs=1, logger=False, enable_checkpointing=False)
-    loader = [rows(OLD, 2, 8)[:8]]
+    loader = [rows(OLD, 1, 8)[:8]]
     with pytest.raises(ValueError, match='FieldDataModule'):
         trainer.fit(FieldModule(FM(OLD, 4), options), loader)
     with pytest.raises(ValueError, match="'memory' must not be negative"):
