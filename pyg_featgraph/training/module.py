@@ -64,8 +64,8 @@ class FieldModule(pl.LightningModule):
         self._set_head()
         self.class_weight: Tensor | None = None
         self._penalty = Penalty(model, 0.0)
-        self._start: Start | None = None
-        self._count: Tensor | None = None
+        self._earlier: Start | None = None
+        self._rows_of_ids: Tensor | None = None
         leave_out(self)
         # Those that look at the rows are updated with them:
         of_rows, others = [
@@ -111,7 +111,7 @@ class FieldModule(pl.LightningModule):
         data.check(head)
         y = cast(Tensor, train.y)
         self._begin(train)
-        if self._start is None:
+        if self._earlier is None:
             # One that goes on keeps its units, in which its weights are:
             self.model.adapt(train)
         if self.options.class_weight is not None:
@@ -124,16 +124,16 @@ class FieldModule(pl.LightningModule):
 
     def _begin(self, train: FieldTable) -> None:
         model, goes_on = self.model, bool(self.options.memory)
-        self._start = Start.of(model) if goes_on else None
+        self._earlier = Start.of(model) if goes_on else None
         model.rows_seen = None
         if goes_on or sparse_parameters(model):
-            self._count = count_rows(train)
-        if goes_on and self._count is not None:
-            model.rows_seen = self._count
+            self._rows_of_ids = count_rows(train)
+        if goes_on and self._rows_of_ids is not None:
+            model.rows_seen = self._rows_of_ids
             num_rows = 0
-            if self._start is not None:
-                model.rows_seen = self._start.rows_seen + self._count
-                num_rows = self._start.num_rows(model.info)
+            if self._earlier is not None:
+                model.rows_seen = self._earlier.rows_seen + self._rows_of_ids
+                num_rows = self._earlier.num_rows(model.info)
             if self.trainer.is_global_zero:
                 say(f'Goes on from {num_rows:,} rows that it has learned from')
 
@@ -189,11 +189,11 @@ class FieldModule(pl.LightningModule):
         if isinstance(data, FieldDataModule):
             num_rows = len(data.train)
             memory = self.options.memory / num_rows
-            penalty = Penalty(self.model, l2 / num_rows, memory, self._start)
+            penalty = Penalty(self.model, l2 / num_rows, memory, self._earlier)
             step = data.batch_size * trainer.world_size
             step *= trainer.accumulate_grad_batches
-            if self._count is not None:
-                penalty.count(self._count, num_rows, step)
+            if self._rows_of_ids is not None:
+                penalty.count(self._rows_of_ids, num_rows, step)
             return penalty
         trainer.fit_loop.setup_data()
         loader = cast(Any, trainer.train_dataloader)
@@ -209,12 +209,12 @@ class FieldModule(pl.LightningModule):
             return Penalty(self.model, 0.0)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if self._start is not None:
-            checkpoint['start'] = vars(self._start)
+        if self._earlier is not None:
+            checkpoint['start'] = vars(self._earlier)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         start = checkpoint.get('start')
-        self._start = None if start is None else Start(**start)
+        self._earlier = None if start is None else Start(**start)
 
     def on_fit_start(self) -> None:
         if self.trainer.world_size > 1:
