@@ -4,7 +4,7 @@ without one, also with the rows of the last two days, against both made anew on
 all days so far, and against those of the first day. Each is measured on the
 next day.
 
-    python benchmarks/drift.py --rows 40000 --days 5
+    python benchmarks/drift.py
 """
 
 import argparse
@@ -136,7 +136,7 @@ def main():
         help='the learning rate that goes with memory, by the default one',
     )
     parser.add_argument('--memory', type=float, default=0.2)
-    parser.add_argument('--min-count', type=int, default=5)
+    parser.add_argument('--min-count', type=int, default=1)
     parser.add_argument(
         '--ways',
         nargs='+',
