@@ -143,7 +143,7 @@ def main():
         default=['last day', 'last 2 days', 'memory'],
         help='those that go on',
     )
-    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument('--seeds', type=int, nargs='+', default=[*range(6)])
     parser.add_argument('--json')
     args = parser.parse_args()
     rows = []
