@@ -116,7 +116,7 @@ def test_what_a_day_lacks_is_kept(sparse, tmp_path):
 def test_the_more_it_counts_the_less_moves(tmp_path):
     """When labels turn; what is new moves as it would."""
     way = {}
-    for memory in (0.001, 0.1, 1.0):
+    for memory in (0.001, 1.0):
         first, model, _ = two_days(
             tmp_path,
             memory=memory,
@@ -135,9 +135,9 @@ def test_the_more_it_counts_the_less_moves(tmp_path):
             )
         ]
     old, dense, new = zip(*way.values(), strict=True)
-    assert old[0] > 1.2 * old[1] > 2 * old[2]
-    assert dense[0] > 2 * max(dense[1:])
-    assert new[2] > 0.6 * new[0]
+    assert old[0] > 2 * old[1]
+    assert dense[0] > 2 * dense[1]
+    assert new[1] > 0.6 * new[0]
 
 
 def test_rows_are_counted_from_day_to_day(tmp_path):
