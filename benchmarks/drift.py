@@ -89,7 +89,7 @@ def run(args, seed, folder):
     def make(df, keep_rare=False, memory=0.0):
         torch.manual_seed(seed)
         encoder = FieldEncoder(schema(args.min_count), keep_rare).fit(df)
-        model = DeepFM(encoder.info)
+        model = DeepFM(encoder.info, sparse=args.sparse or None)
         train(model, encoder, df, folder, seed, memory=memory)
         return model, encoder
 
@@ -136,6 +136,9 @@ def main():
         help='the learning rate that goes with memory, by the default one',
     )
     parser.add_argument('--memory', type=float, default=0.2)
+    parser.add_argument(
+        '--sparse', action='store_true', help='gradients as of large tables'
+    )
     parser.add_argument('--min-count', type=int, default=1)
     parser.add_argument(
         '--ways',
