@@ -115,7 +115,9 @@ class CategoricalCodec(Codec):
         found = pc.index_in(texts, value_set=keys)
         if found.null_count == len(found):
             return self._lookup(*to_texts(column))
-        ids = np.asarray(found.fill_null(RARE - NUM_SPECIAL)) + NUM_SPECIAL
+        # Arrow's are of 32 bits, in which keys of crosses would overflow:
+        ids = np.asarray(found.fill_null(RARE - NUM_SPECIAL), np.int64)
+        ids = ids + NUM_SPECIAL
         rest = np.flatnonzero(ids == RARE)
         others = joined(texts.take(pa.array(rest)))
         there = np.asarray(others.is_valid())
