@@ -9,8 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from pyg_featgraph.allocator import free_surplus
 from pyg_featgraph.data.batch import FieldBatch
 from pyg_featgraph.data.table import FieldTable
+
+# After how many batches it is looked at what memory is free.
+_LOOK_EVERY = 64
 
 
 class FieldGraphLoader(DataLoader[FieldBatch]):
@@ -80,6 +84,8 @@ class FieldGraphLoader(DataLoader[FieldBatch]):
         for batch in super().__iter__():
             self._position += 1
             yield batch
+            if self._position % _LOOK_EVERY == 0:
+                free_surplus()
         self._epoch, self._position = self._epoch + 1, 0
 
     def set_epoch(self, epoch: int) -> None:

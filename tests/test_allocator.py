@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pyg_featgraph.nn.kernels.allocator import keep_freed_memory
+from pyg_featgraph.allocator import keep_freed_memory
 
 # The pages that ten rounds of the same pieces touch for the first time:
 CODE = """
@@ -36,3 +36,34 @@ def test_freed_memory_is_at_hand():
 def test_who_has_told_the_allocator_is_not_overruled(monkeypatch):
     monkeypatch.setenv('MALLOC_TRIM_THRESHOLD_', '65536')
     assert not keep_freed_memory.__wrapped__()
+
+
+LEFT_OVER = """
+from pathlib import Path
+import torch
+from pyg_featgraph.allocator import free_surplus, keep_freed_memory
+
+def megabytes():
+    text = Path('/proc/self/status').read_text()
+    return int(text.split('VmRSS:')[1].split()[0]) / 1e3
+
+keep_freed_memory()
+before = megabytes()
+# What stays lies between what goes, 800 MB of it:
+pairs = [(torch.ones(2**21), torch.ones(2**10)) for _ in range(100)]
+small = [pair[1] for pair in pairs]
+del pairs
+kept = megabytes() - before
+free_surplus()
+print(kept, megabytes() - before)
+"""
+
+
+@pytest.mark.skipif(
+    not keep_freed_memory(), reason='another allocator, or one that was told'
+)
+def test_what_is_free_in_between_is_handed_back():
+    run = [sys.executable, '-c', LEFT_OVER]
+    out = subprocess.run(run, capture_output=True, text=True, check=True)
+    kept, left = map(float, out.stdout.split())
+    assert left < 100 < 700 < kept

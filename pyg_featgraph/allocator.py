@@ -22,6 +22,25 @@ LARGEST_TOTAL = 2**29
 _TRIM, _PIECE = -1, -3
 
 
+class _Info(ctypes.Structure):
+    # struct mallinfo2, of which `fordblks` is what is free.
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            'arena',
+            'ordblks',
+            'smblks',
+            'hblks',
+            'hblkhd',
+            'usmblks',
+            'fsmblks',
+            'uordblks',
+            'fordblks',
+            'keepcost',
+        )
+    ]
+
+
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> bool:
     r"""Lets the process keep some of the memory that it frees, once. Nothing is
@@ -34,9 +53,30 @@ def keep_freed_memory() -> bool:
     told = ('MALLOC_', 'GLIBC_TUNABLES', 'LD_PRELOAD')
     if sys.platform != 'linux' or any(k.startswith(told) for k in os.environ):
         return False
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is None:
+    libc = _libc()
+    if not (hasattr(libc, 'mallopt') and hasattr(libc, 'mallinfo2')):
         return False
     return bool(
-        mallopt(_PIECE, LARGEST_PIECE) and mallopt(_TRIM, LARGEST_TOTAL)
+        libc.mallopt(_PIECE, LARGEST_PIECE)
+        and libc.mallopt(_TRIM, LARGEST_TOTAL)
     )
+
+
+def free_surplus() -> None:
+    r"""Hands back what is free beyond :obj:`LARGEST_TOTAL`, if memory is kept.
+    The allocator by itself looks at nothing but what is free behind all else,
+    while what stays of each batch, such as its predictions, lies in between.
+    """
+    if keep_freed_memory() and _free() > LARGEST_TOTAL:
+        _libc().malloc_trim(0)
+
+
+def _free() -> int:
+    mallinfo = _libc().mallinfo2
+    mallinfo.restype = _Info
+    return int(mallinfo().fordblks)
+
+
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
