@@ -11,6 +11,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from pyg_featgraph.memory import in_large_pages
+
 
 class RowWiseAdagrad(Optimizer):
     r"""Adagrad with one step size for each row of a table, with which the
@@ -97,7 +99,7 @@ class RowWiseAdagrad(Optimizer):
         state, rows = self.state[param], _num_rows(param)
         if not state:
             # Of the type of the parameter, as a state dict would make it:
-            state['sum'] = param.new_zeros(rows)
+            state['sum'] = in_large_pages(param.new_empty(rows)).zero_()
         table, total = param.view(rows, -1), state['sum']
         if grad.is_sparse:
             grad = grad.coalesce()

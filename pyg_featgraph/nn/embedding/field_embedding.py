@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
+from pyg_featgraph.memory import in_large_pages
 from pyg_featgraph.nn.embedding.base import NodeEmbedding, is_large
 from pyg_featgraph.nn.kernels import lookup
 
@@ -56,7 +57,8 @@ class FieldEmbedding(NodeEmbedding):
         super().__init__(info, embedding_dim, members)
         self.std = std
         self._sparse = sparse
-        self.weight = Parameter(torch.empty(info.num_embeddings, embedding_dim))
+        weight = torch.empty(info.num_embeddings, embedding_dim)
+        self.weight = Parameter(in_large_pages(weight))
         self.register_buffer('slot_field', info.slot_field, persistent=False)
         self.reset_parameters()
 
@@ -100,7 +102,9 @@ class FieldEmbedding(NodeEmbedding):
             first + source
             for first, source in zip(self.info.offsets, sources, strict=True)
         ]
-        return x[torch.cat(rows).to(x.device)]
+        index = torch.cat(rows).to(x.device)
+        out = in_large_pages(x.new_empty(len(index), x.size(1)))
+        return torch.index_select(x, 0, index, out=out)
 
     @property
     def dims(self) -> list[list[int]]:
