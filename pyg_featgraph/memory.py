@@ -1,4 +1,4 @@
-r"""Memory that stays at hand between steps.
+r"""Memory that stays at hand between steps, and large tables in large pages.
 
 A step frees what it has allocated, and the next one allocates the same sizes
 again. The allocator of GNU systems hands large pieces back to the kernel in
@@ -9,14 +9,20 @@ a step. There it is told to keep some.
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 from functools import lru_cache
+
+from torch import Tensor
 
 #: Pieces of up to so many bytes are kept when they are freed,
 LARGEST_PIECE = 2**27
 #: and so many bytes in all.
 LARGEST_TOTAL = 2**29
+
+#: Tensors of so many bytes are large.
+LARGE_TENSOR = 2**26
 
 # What <malloc.h> calls M_TRIM_THRESHOLD and M_MMAP_THRESHOLD:
 _TRIM, _PIECE = -1, -3
@@ -75,6 +81,32 @@ def _free() -> int:
     mallinfo = _libc().mallinfo2
     mallinfo.restype = _Info
     return int(mallinfo().fordblks)
+
+
+def in_large_pages(x: Tensor) -> Tensor:
+    r"""Asks for large pages for a large tensor on a CPU, whose rows are looked
+    up here and there: each row of a table of gigabytes costs a search for its
+    page otherwise. Nothing is done where the system has no such pages.
+
+    Args:
+        x (torch.Tensor): A tensor whose memory has not been touched yet.
+
+    Returns:
+        torch.Tensor: The same tensor.
+    """
+    advice = getattr(mmap, 'MADV_HUGEPAGE', None)
+    # Tensors of other classes may have no memory:
+    is_plain = type(x) is Tensor and x.device.type == 'cpu'
+    if advice is None or not is_plain or x.nbytes < LARGE_TENSOR:
+        return x
+    size = mmap.PAGESIZE
+    # Whole pages only:
+    start = -(-x.data_ptr() // size) * size
+    length = (x.data_ptr() + x.nbytes) // size * size - start
+    _libc().madvise(
+        ctypes.c_void_p(start), ctypes.c_size_t(length), ctypes.c_int(advice)
+    )
+    return x
 
 
 @lru_cache(maxsize=1)
