@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from pyg_featgraph.data.batch import FieldBatch
 from pyg_featgraph.data.table import FieldTable
-from pyg_featgraph.memory import free_surplus
+from pyg_featgraph.process_memory import free_surplus
 
 # After how many batches it is looked at what memory is free.
 _LOOK_EVERY = 64

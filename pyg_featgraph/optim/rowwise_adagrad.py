@@ -11,7 +11,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
-from pyg_featgraph.memory import in_large_pages
+from pyg_featgraph.process_memory import in_large_pages
 
 
 class RowWiseAdagrad(Optimizer):

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.memory import in_large_pages
 from pyg_featgraph.nn.embedding.base import NodeEmbedding, is_large
 from pyg_featgraph.nn.kernels import lookup
+from pyg_featgraph.process_memory import in_large_pages
 
 
 class FieldEmbedding(NodeEmbedding):

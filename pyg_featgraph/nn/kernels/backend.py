@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from pyg_featgraph.memory import keep_freed_memory
+from pyg_featgraph.process_memory import keep_freed_memory
 
 #: Chooses between the forms: ``portable``; ``native``, which is an error where
 #: the kernels cannot be had; or ``triton``, also for tensors on a CPU, where

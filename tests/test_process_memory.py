@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyg_featgraph.memory import keep_freed_memory
+from pyg_featgraph.process_memory import keep_freed_memory
 
 # In a process of its own, whose memory nobody else has touched:
 CODE = """
@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from pyg_featgraph.data import FieldInfo
-from pyg_featgraph.memory import free_surplus
+from pyg_featgraph.process_memory import free_surplus
 from pyg_featgraph.nn import FieldEmbedding
 from pyg_featgraph.nn.kernels import top_m
 from pyg_featgraph.optim import RowWiseAdagrad
