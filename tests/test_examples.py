@@ -102,7 +102,7 @@ def test_aim_example(data, tmp_path):
     args = ['--no-progress', '--output', folder]
     if data == 'csv':
         df = PlantedInteractions(
-            2500, {2: 1}, num_numeric=2, num_categorical=3
+            1200, {2: 1}, num_numeric=2, num_categorical=3
         ).frame()
         path = tmp_path / 'table.csv'
         df.rename(columns={'label': 'clicked'}).to_csv(path, index=False)
@@ -136,7 +136,7 @@ def test_pruning_example(data, tmp_path):
     args += ['--subsets', 3, '--queries', 4]
     if data == 'csv':
         df = PlantedInteractions(
-            2500, {2: 1}, num_numeric=2, num_categorical=3
+            1200, {2: 1}, num_numeric=2, num_categorical=3
         ).frame()
         path = tmp_path / 'table.csv'
         df.rename(columns={'label': 'clicked'}).to_csv(path, index=False)
@@ -165,7 +165,7 @@ def test_black_box_example(data, model, tmp_path):
     args = ['--no-progress', '--epochs', 1, '--output', folder]
     args += ['--explain', 2, '--model', model]
     df = PlantedInteractions(
-        2500, {2: 1}, num_numeric=2, num_categorical=3
+        1200, {2: 1}, num_numeric=2, num_categorical=3
     ).frame()
     path = tmp_path / 'table.csv'
     df.rename(columns={'label': 'clicked'}).to_csv(path, index=False)

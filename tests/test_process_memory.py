@@ -78,7 +78,8 @@ def test_memory_of_a_process():
     pages, kept, left, *large = map(float, out.stdout.split())
     # In all, 32,768 pages (128 MB) are touched ten times:
     assert pages < 2 * 32_768
-    assert left < 100 < 600 < kept
+    assert kept > 600
+    assert left < kept - 500
     if PAGES.exists() and '[madvise]' in PAGES.read_text():
         # But for what is in the way of the first page and of the last:
         assert min(large) > 70
