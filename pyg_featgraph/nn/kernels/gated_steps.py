@@ -98,18 +98,10 @@ def _gated_steps(
 
 
 def gated_steps_formula(
-    x: Tensor,
-    weight: Tensor,
-    outgoing: Tensor,
-    incoming: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-    num_steps: int,
+    x: Tensor, weight: Tensor, outgoing: Tensor, incoming: Tensor, *rest: Any
 ) -> Tensor:
     r"""What :func:`gated_steps` computes, in plain operators."""
-    gru, h = (weight_ih, weight_hh, bias_ih, bias_hh), x
+    (*gru, num_steps), h = rest, x
     for k in range(num_steps):
         to, into = _of_step(k, outgoing, incoming)
         message = field_product_formula(h.unsqueeze(2), to).squeeze(2)
@@ -123,17 +115,7 @@ def gated_steps_formula(
 
 
 @_gated_steps.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    outgoing: Tensor,
-    incoming: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-    num_steps: int,
-) -> Tensor:
+def _(x: Tensor, *_: Any) -> Tensor:
     return x.new_empty(x.size())
 
 
@@ -190,21 +172,9 @@ def _gated_steps_backward(
 
 
 @_gated_steps_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    outgoing: Tensor,
-    incoming: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-    num_steps: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    given = x, weight, outgoing, incoming
-    gru = weight_ih, weight_hh, bias_ih, bias_hh
-    return tuple(v.new_empty(v.size()) for v in (*given, *gru))  # type: ignore[return-value]
+def _(grad: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    *tensors, _ = given
+    return tuple(v.new_empty(v.size()) for v in tensors)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -80,15 +80,7 @@ def _gru_step(
 
 
 @_gru_step.register_fake
-def _(
-    x: Tensor,
-    state: Tensor,
-    first: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-) -> Tensor:
+def _(x: Tensor, *_: Tensor) -> Tensor:
     return x.new_empty(x.size())
 
 
@@ -138,23 +130,8 @@ def _gru_step_backward(
 
 
 @_gru_step_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    state: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    bias_ih: Tensor,
-    bias_hh: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return (
-        x.new_empty(x.size()),
-        state.new_empty(state.size()),
-        weight_ih.new_empty(weight_ih.size()),
-        weight_hh.new_empty(weight_hh.size()),
-        bias_ih.new_empty(bias_ih.size()),
-        bias_hh.new_empty(bias_hh.size()),
-    )
+def _(grad: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+    return tuple(v.new_empty(v.size()) for v in given)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -163,15 +163,6 @@ class GruBlock {
   T *z_, *s_, *c_, *sums_;
 };
 
-// Nodes with zeros behind each of them, where they have none of their own.
-template <typename T>
-inline const T* with_zeros(const T* in, int64_t rows, int64_t d, int64_t dp,
-                           T* memory) {
-  if (d == dp) return in;
-  copy_padded(in, rows, d, d, memory, dp);
-  return memory;
-}
-
 // All are [size][d].
 template <typename T>
 void gru_step(const T* in, const T* h, const T* first, const T* weight_ih,

@@ -2,63 +2,25 @@
 #pragma once
 
 #include "few_neighbours.h"
+#include "softmax.h"
 
-// The logits of all pairs in place of their products, and e to the power of
-// each, of which `inverse` has one over the sum for each node. As long as no
-// logit is large, which is seldom, there is no need to subtract the largest one
-// of the node first.
+// The softmax of the logits of all pairs, from their products in row.z.
 template <typename T>
 inline void powers(AttentionRow<T>& row, const Pairs<T>& pairs, T bias) {
-  constexpr int64_t lanes = Vector<T>::lanes;
-  const T low = std::numeric_limits<T>::lowest(), large = 40;
   const int64_t n = row.n, np = row.np;
-  V<T> size = {};
-  for (int64_t i = 0; i < n; ++i) {
-    T *z = row.z + i * np, *soft = row.soft + i * np;
-    const T* scale = row.scale + i * np;
-    const uint8_t* keep = pairs.keep ? row.keep + i * np : nullptr;
-    V<T> total = {};
-    for (int64_t j = 0; j < n; j += lanes) {
-      V<T> c = load(z + j) + bias;
-      store(z + j, c);
-      c = c > T(0) ? c : c * pairs.slope;
-      if (pairs.scale_logits) c *= load(scale + j);
-      const M<T> used = takes_part(scale, keep, j, n, pairs.scale_logits);
-      const V<T> absolute = used ? (c < T(0) ? -c : c) : V<T>{};
-      size = absolute > size ? absolute : size;
-      const V<T> e = used ? exponential(c) : V<T>{};
-      store(soft + j, e);
-      total += e;
-    }
-    store(row.totals + i * lanes, total);
-  }
-  for (int64_t i = 0; !(maximum<T>(size) < large) && i < n; ++i) {
-    T *z = row.z + i * np, *soft = row.soft + i * np;
-    const T* scale = row.scale + i * np;
-    const uint8_t* keep = pairs.keep ? row.keep + i * np : nullptr;
-    V<T> top = all(low), total = {};
-    for (int64_t j = 0; j < n; j += lanes) {
-      V<T> c = load(z + j);
-      c = c > T(0) ? c : c * pairs.slope;
-      if (pairs.scale_logits) c *= load(scale + j);
-      c = takes_part(scale, keep, j, n, pairs.scale_logits) ? c : all(low);
-      store(soft + j, c);
-      top = c < top ? top : c;
-    }
-    const T highest = maximum<T>(top);
-    for (int64_t j = 0; j < n; j += lanes) {
-      V<T> e = exponential(load(soft + j) - highest);
-      e = takes_part(scale, keep, j, n, pairs.scale_logits) ? e : V<T>{};
-      store(soft + j, e);
-      total += e;
-    }
-    store(row.totals + i * lanes, total);
-  }
-  sums_of_rows(row.totals, np, row.inverse);
-  for (int64_t i = 0; i < np; i += lanes) {
-    const V<T> total = load(row.inverse + i);
-    store(row.inverse + i, total == T(0) ? V<T>{} : T(1) / total);
-  }
+  softmax_powers(
+      n, n,
+      [&](int64_t i, int64_t j) {
+        V<T> c = load(row.z + i * np + j) + bias;
+        c = c > T(0) ? c : c * pairs.slope;
+        return pairs.scale_logits ? c * load(row.scale + i * np + j) : c;
+      },
+      [&](int64_t i, int64_t j) {
+        return takes_part(row.scale + i * np,
+                          pairs.keep ? row.keep + i * np : nullptr, j, n,
+                          pairs.scale_logits);
+      },
+      row.soft, row.totals, row.inverse);
 }
 
 template <typename T>
@@ -143,7 +105,7 @@ inline T all_backward(AttentionRow<T>& row, const Pairs<T>& pairs, T bias,
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = i * np; j < i * np + n; j += row.lanes) {
       V<T> up = load(row.soft + j) * (load(row.g + j) - row.inner[i]);
-      const V<T> raw = load(row.z + j);
+      const V<T> raw = load(row.z + j) + bias;
       if (pairs.scale_logits) {
         const V<T> more = up * (raw > T(0) ? raw : raw * pairs.slope);
         store(row.g_scale + j, adds ? load(row.g_scale + j) + more : more);

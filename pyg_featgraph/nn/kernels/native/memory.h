@@ -132,6 +132,15 @@ inline void copy_padded(const T* in, int64_t rows, int64_t columns,
   }
 }
 
+// [rows][d] with zeros behind each row, if there is room for more.
+template <typename T>
+inline const T* with_zeros(const T* in, int64_t rows, int64_t d, int64_t dp,
+                           T* memory) {
+  if (d == dp) return in;
+  copy_padded(in, rows, d, d, memory, dp);
+  return memory;
+}
+
 inline void copy_padded(const uint8_t* in, int64_t rows, int64_t columns,
                         int64_t stride, uint8_t* out, int64_t ld) {
   for (int64_t i = 0; i < rows; ++i) {

@@ -18,15 +18,11 @@ void row_product(const T* weight, const T* x, const T* gate, T* out,
     T* part = own.take<T>(n * dp);
     for (int64_t b = start; b < stop; ++b) {
       const T* w = weight + (shared ? 0 : b * n * m);
-      const T* from = x + b * m * d;
+      const T* from = with_zeros(x + b * m * d, m, d, dp, xp);
       T* to = out + b * n * d;
-      if (d == dp) {
-        product(n, d, m, w, m, 1, from, d, to, d);
-      } else {
-        copy_padded(from, m, d, d, xp, dp);
-        product(n, dp, m, w, m, 1, xp, dp, part, dp);
-        copy_back(part, n, d, dp, to, d);
-      }
+      T* sums = d == dp ? to : part;
+      product(n, dp, m, w, m, 1, from, dp, sums, dp);
+      if (d != dp) copy_back(sums, n, d, dp, to, d);
       if (gate) multiply_few(to, gate + b * n * d, n * d, to);
     }
   });
@@ -60,9 +56,8 @@ void row_product_backward(const T* grad, const T* weight, const T* x,
         const T* from = x + b * m * d;
         const T* g = grad + b * n * d;
         if (gate) {
-          const T* row = from;
-          if (d != dp) copy_padded(row, m, d, d, xp, dp), row = xp;
-          product(n, dp, m, w, m, 1, row, dp, sums, dp);
+          product(n, dp, m, w, m, 1, with_zeros(from, m, d, dp, xp), dp, sums,
+                  dp);
           for (int64_t i = 0; i < n; ++i)
             multiply_few(sums + i * dp, g + i * d, d,
                          grad_gate + (b * n + i) * d);
@@ -76,13 +71,9 @@ void row_product_backward(const T* grad, const T* weight, const T* x,
           product(n, mp, d, g, d, 1, xt, mp, gw, mp);
           copy_back(gw, n, m, mp, grad_weight + b * n * m, m);
         }
-        if (d == dp) {
-          product(m, d, n, w, 1, m, g, d, grad_x + b * m * d, d);
-          continue;
-        }
-        copy_padded(g, n, d, d, upp, dp);
-        product(m, dp, n, w, 1, m, upp, dp, gx, dp);
-        copy_back(gx, m, d, dp, grad_x + b * m * d, d);
+        T* to = d == dp ? grad_x + b * m * d : gx;
+        product(m, dp, n, w, 1, m, with_zeros(g, n, d, dp, upp), dp, to, dp);
+        if (d != dp) copy_back(to, m, d, dp, grad_x + b * m * d, d);
       }
       if (!shared) continue;
       T* total = shares.of(thread);

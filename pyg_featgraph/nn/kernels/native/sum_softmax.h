@@ -1,63 +1,7 @@
 // Attention by a sum of the scores of both ends: see ../sum_softmax.py.
 #pragma once
 
-#include "memory.h"
-
-// The powers of e by the scores of a row, [n][mp], and the parts of their sums,
-// [n][lanes]; returns whether they are right as they are: if no logit is large,
-// which is seldom, the largest one need not be subtracted first.
-template <typename T>
-inline bool powers_of_sums(const T* target, const T* source,
-                           const uint8_t* used, T slope, int64_t n, int64_t m,
-                           T* out, T* totals) {
-  constexpr int64_t lanes = Vector<T>::lanes;
-  const int64_t mp = padded(m, lanes);
-  V<T> size = {};
-  for (int64_t i = 0; i < n; ++i) {
-    V<T> total = {};
-    for (int64_t j = 0; j < m; j += lanes) {
-      V<T> c = load(source + j) + target[i];
-      c = c > T(0) ? c : c * slope;
-      const M<T> is_used = load_mask<T>(used + i * mp + j);
-      const V<T> absolute = is_used ? (c < T(0) ? -c : c) : V<T>{};
-      size = absolute > size ? absolute : size;
-      const V<T> e = is_used ? exponential(c) : V<T>{};
-      store(out + i * mp + j, e);
-      total += e;
-    }
-    store(totals + i * lanes, total);
-  }
-  return maximum<T>(size) < T(40);
-}
-
-template <typename T>
-inline void powers_below_one(const T* target, const T* source,
-                             const uint8_t* used, T slope, int64_t n, int64_t m,
-                             T* out, T* totals) {
-  constexpr int64_t lanes = Vector<T>::lanes;
-  const int64_t mp = padded(m, lanes);
-  const V<T> none = all(std::numeric_limits<T>::lowest());
-  for (int64_t i = 0; i < n; ++i) {
-    const uint8_t* u = used + i * mp;
-    T* a = out + i * mp;
-    V<T> top = none, total = {};
-    for (int64_t j = 0; j < m; j += lanes) {
-      V<T> c = load(source + j) + target[i];
-      c = c > T(0) ? c : c * slope;
-      c = load_mask<T>(u + j) ? c : none;
-      store(a + j, c);
-      top = c < top ? top : c;
-    }
-    const T highest = maximum<T>(top);
-    for (int64_t j = 0; j < m; j += lanes) {
-      V<T> e = exponential(load(a + j) - highest);
-      e = load_mask<T>(u + j) ? e : V<T>{};
-      store(a + j, e);
-      total += e;
-    }
-    store(totals + i * lanes, total);
-  }
-}
+#include "softmax.h"
 
 // target is [size][n], source [size][m], keep [size][n][m] or [n][m] where all
 // rows share it, and out [size][n][m].
@@ -83,14 +27,14 @@ void sum_softmax(const T* target, const T* source, const uint8_t* keep,
       copy_padded(source + b * m, 1, m, m, s, mp);
       if (keep && (keep_row || b == start))
         copy_padded(keep + b * keep_row, n, m, m, used, mp);
-      if (!powers_of_sums(t, s, used, slope, n, m, soft, totals))
-        powers_below_one(t, s, used, slope, n, m, soft, totals);
-      sums_of_rows(totals, np, inverse);
-      for (int64_t i = 0; i < np; i += lanes) {
-        // A target without sources has zeros only:
-        const V<T> total = load(inverse + i);
-        store(inverse + i, total == T(0) ? V<T>{} : T(1) / total);
-      }
+      softmax_powers(
+          n, m,
+          [&](int64_t i, int64_t j) {
+            const V<T> c = load(s + j) + t[i];
+            return c > T(0) ? c : c * slope;
+          },
+          [&](int64_t i, int64_t j) { return load_mask<T>(used + i * mp + j); },
+          soft, totals, inverse);
       for (int64_t i = 0; i < n; ++i)
         by_vectors<T>(m, [&](int64_t j, int64_t some) {
           store_first(out + (b * n + i) * m + j,
